@@ -1,0 +1,79 @@
+"""The `spooler` command: which commands there are, and how an error reaches the user.
+
+Owns: the table of commands, and the translation of exceptions into one line and an exit status.
+Promises: a user's mistake never shows a traceback. Each command lives in the module of its name.
+"""
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+import click
+
+from spooler import __version__
+from spooler.errors import Exit, SpoolerError
+
+COMMANDS = {
+    "demo": "the whole path in a folder of its own, with nothing set up",
+    "init": "write a configuration, the folders and an example script",
+    "run": "receiver and processor together, in the foreground",
+    "receive": "the receiver alone, as systemd runs it",
+    "process": "the processor alone, as systemd runs it",
+    "check": "is everything right? one line each",
+    "verify": "which key, hash and padding made a signature",
+    "keygen": "a key pair for trying things out",
+    "send": "play the sender: sign, post, repeat by its rules",
+}
+
+
+class _Commands(click.Group):
+    """Load a command's module only when it is called, so that `--help` and scripts start fast."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command = importlib.import_module(f"spooler.cli.{cmd_name}").command
+        assert isinstance(command, click.Command)  # noqa: S101 - a mistake of ours, not of a user
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="spooler")
+def spooler() -> None:
+    """Receive signed webhooks, store each durably, hand them one at a time to drop-in scripts.
+
+    To see it work: spooler demo. To set it up: spooler init, then spooler run.
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status."""
+    try:
+        result = spooler.main(args=arguments, prog_name="spooler", standalone_mode=False)
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except click.UsageError as error:
+        command = error.ctx.command_path if error.ctx else "spooler"
+        return _fail(f"{error.format_message()} (see {command} --help)", Exit.USAGE)
+    except click.ClickException as error:
+        return _fail(error.format_message(), Exit.FAILED)
+    except SpoolerError as error:
+        return _fail(str(error), error.exit)
+    except (KeyboardInterrupt, click.Abort):
+        return 130
+    except BrokenPipeError:  # `spooler … | head`
+        sys.stderr.close()
+        return Exit.OK
+    return result if isinstance(result, int) else Exit.OK
+
+
+def _fail(line: str, status: Exit) -> int:
+    click.echo(f"spooler: {' '.join(line.split())}", err=True)
+    return status

@@ -1,0 +1,50 @@
+"""Every failure that a user or another module may meet, and the exit status of each.
+
+Owns: the tree of exceptions and the table of the command line's exit statuses.
+Promises: `str(error)` is one clear line that names the culprit and says what to do.
+Does not promise: anything about scripts' exit statuses; those are `spooler.outcome`'s.
+"""
+
+from enum import IntEnum
+from typing import ClassVar
+
+
+class Exit(IntEnum):
+    """Exit statuses of the `spooler` command."""
+
+    OK = 0
+    FAILED = 1  # the answer is no, or something failed
+    USAGE = 2
+    CONFIGURATION = 78  # EX_CONFIG of sysexits.h
+
+
+class SpoolerError(Exception):
+    """Root of the tree: caught once, at the command line, and printed as one line."""
+
+    exit: ClassVar[Exit] = Exit.FAILED
+
+
+class ConfigurationError(SpoolerError):
+    """The configuration can't be used as it is: a key, a value, a file or a folder that it names."""
+
+    exit: ClassVar[Exit] = Exit.CONFIGURATION
+
+
+class KeyFileError(ConfigurationError):
+    """A key file can't be used; the line says which, what it is and what was expected."""
+
+
+class SpoolUnusableError(ConfigurationError):
+    """A folder of the spool can't be made, read or written."""
+
+
+class SpoolLockedError(SpoolerError):
+    """Another processor works on this spool."""
+
+
+class StorageUnavailableError(SpoolerError):
+    """A notification can't be stored now (full, read-only, I/O error, too late): try again later."""
+
+
+class SignatureRefusedError(SpoolerError):
+    """A request's signature was not accepted; the text is for the log, never for the client."""

@@ -1,0 +1,66 @@
+"""The log: one logfmt line per step on standard error.
+
+Owns: the shape of a line, for spooler's own events and for those of the libraries below it.
+Promises: one event is one line of ASCII, whatever the values hold. Control characters, line breaks,
+quotes and everything beyond ASCII are escaped, so nobody's data can start a line or end a value.
+Does not promise: rotation or storage; that is the journal's.
+"""
+
+import logging
+import sys
+from typing import TextIO
+
+import structlog
+from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
+
+# First in a line, in this order, where they are known.
+_LEADING = ["timestamp", "level", "event", "webhook", "id"]
+
+
+def _escape(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Make every value printable ASCII before it is rendered.
+
+    TRUST: values come from the network and from file names.
+    """
+    return {key: _printable(value) for key, value in event.items()}
+
+
+def _printable(value: object) -> object:
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    text = str(value).encode("unicode_escape").decode("ascii")
+    # The renderer puts quotes around a value with a space, and escapes quotes only there.
+    return text.replace('"', "'")
+
+
+def get_logger() -> FilteringBoundLogger:
+    """Return a logger whose methods take an event and keyword values: `log.info("stored", id=…)`."""
+    logger: FilteringBoundLogger = structlog.get_logger()
+    return logger
+
+
+def configure(stream: TextIO | None = None) -> None:
+    """Send all log lines of this process to `stream` (standard error by default)."""
+    shared: list[structlog.typing.Processor] = [
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+        _escape,
+    ]
+    render = structlog.processors.LogfmtRenderer(key_order=_LEADING, drop_missing=True)
+    structlog.configure(
+        processors=[*shared, render],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.WriteLoggerFactory(file=stream or sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(stream or sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, render],
+        )
+    )
+    logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+    # waitress reports every request that waits for a thread: under load that is a line per request.
+    logging.getLogger("waitress.queue").setLevel(logging.ERROR)

@@ -1,0 +1,124 @@
+"""The history of a notification: the `.log` beside its file, JSON Lines, one line per run of a script.
+
+Owns: the lines' members, appending them, reading them, and what follows from them: which attempt is next,
+and which scripts have answered 0 already.
+Promises: a line that a crash tore is passed over and never spoils the next one.
+Does not promise: that the lines before the last one that starts anew say anything about what is to come.
+
+A run: `at` (UTC), `attempt` (from 1), `script`, `exit` (number, "timeout", "killed", "interrupted"),
+`seconds` (null where a crash took it), `output`, `version` (a digest of the script's content, by which a
+script that was changed since counts as not run).
+A note: `at`, `note`. It has `attempt` where it stands for an attempt in which no script was started,
+`released` where spooler itself put the file back into `incoming/` between two scripts, and `anew` where
+attempts are counted from 1 again and every script runs again.
+"""
+
+import json
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from spooler.durable import MODE, write_all
+
+Line = dict[str, Any]
+
+INTERRUPTED = "interrupted"
+
+
+def iso(moment: datetime) -> str:
+    """Write a moment as the log does: ISO 8601, UTC, microseconds, `Z`."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def note(at: datetime, text: str, **marks: int | bool | str) -> Line:
+    """Return the line for something that is no run of a script; for the marks see above."""
+    return {"at": iso(at), "note": text, **marks}
+
+
+def append(path: Path, lines: Iterable[Line], *, sync: bool = False) -> None:
+    """Append lines to the log at `path`, which is made if it isn't there. Raises: OSError."""
+    content = b"".join(_encode(line) for line in lines)
+    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, MODE)
+    try:
+        size = os.fstat(descriptor).st_size
+        # CRASH: the last line may be torn; a line break keeps it from spoiling this one.
+        if size and os.pread(descriptor, 1, size - 1) != b"\n":
+            content = b"\n" + content
+        write_all(descriptor, content)
+        if sync:
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read(path: Path) -> list[Line]:
+    """Return the log's lines, oldest first; none if there is no log. Raises: OSError."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return []
+    return [line for line in map(_decode, content.split(b"\n")) if line is not None]
+
+
+def _encode(line: Line) -> bytes:
+    return json.dumps(line, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
+
+
+def _decode(text: bytes) -> Line | None:
+    try:
+        line = json.loads(text)
+    except (ValueError, RecursionError):
+        return None  # torn, or not ours
+    return line if isinstance(line, dict) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a notification has come.
+
+    attempt: the number that the next run of a script gets, from 1.
+    answered: the scripts that have answered 0, with the version that did.
+    by_person: a person brought it back, who wants everything run, from the first attempt.
+    unsaid: that isn't in the log yet.
+    """
+
+    attempt: int = 1
+    answered: frozenset[tuple[str, str]] = frozenset()
+    by_person: bool = False
+    unsaid: bool = False
+
+    @classmethod
+    def of(cls, lines: Sequence[Line], *, waiting: bool) -> "Progress":
+        """Work out the progress from the lines of a log.
+
+        waiting: the file stood in `incoming/`, where only spooler's own release leaves the attempts open.
+        Any other log there was brought by a person.
+        """
+        if not lines:
+            return cls()
+        if waiting and not is_open(lines[-1]):
+            return cls(by_person=True, unsaid=True)
+        starts = [index for index, line in enumerate(lines) if line.get("anew") is True]
+        current = lines[starts[-1] + 1 :] if starts else lines
+        answered = frozenset(
+            (str(line.get("script")), str(line.get("version"))) for line in current if line.get("exit") == 0
+        )
+        counted = [line for line in current if isinstance(line.get("attempt"), int)]
+        if not counted:
+            return cls(1, answered, bool(starts))
+        # After a script that answered 0 the same attempt goes on with the next script.
+        same = counted[-1].get("exit") == 0
+        return cls(counted[-1]["attempt"] + (0 if same else 1), answered, bool(starts))
+
+
+def is_open(line: Line) -> bool:
+    """Say whether a file whose log ends so may stand in `incoming/` without a further word.
+
+    That is where spooler put it back itself, or a command has said already that a person did.
+    """
+    counts_alone = "note" in line and "attempt" in line
+    marked = line.get("released") is True or line.get("anew") is True
+    return line.get("exit") == INTERRUPTED or marked or counts_alone

@@ -1,0 +1,37 @@
+"""The processor's lock: one processor per spool.
+
+Owns: a kernel lock on the spool's folder itself.
+Promises: it ends with the process that holds it, however that ends; nothing goes stale, and there is no
+file that somebody could remove.
+Does not promise: anything between machines.
+"""
+
+import fcntl
+import os
+from pathlib import Path
+
+from spooler.durable import FOLDER_MODE
+from spooler.errors import SpoolLockedError, SpoolUnusableError
+
+
+class ProcessorLock:
+    """Held from construction until `close` or the end of the process and of its forks."""
+
+    def __init__(self, spool: Path) -> None:
+        """Take the lock. Raises: SpoolLockedError if another processor holds it, SpoolUnusableError."""
+        try:
+            spool.mkdir(FOLDER_MODE, parents=True, exist_ok=True)
+            self._descriptor = os.open(spool, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            raise SpoolUnusableError(f"{spool}: can't be used as the spool: {error.strerror}") from None
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(self._descriptor)
+            raise SpoolLockedError(
+                f"{spool}: another processor works on this spool (there can be one); stop that one first"
+            ) from None
+
+    def close(self) -> None:
+        """Let go of this process's hold."""
+        os.close(self._descriptor)

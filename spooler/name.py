@@ -1,0 +1,60 @@
+"""The name of a notification's file: `<received>_<id>_<type>.json`.
+
+Owns: the pattern, both ways, and the name of the log beside the file.
+Promises: names sort by time of receipt, and hold nothing but harmless characters.
+Does not promise: that a name is of the pattern. An administrator may put any `*.json` into `incoming/`.
+"""
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+SUFFIX = ".json"
+LOG_SUFFIX = ".log"
+HIDDEN = "."
+
+_PATTERN = re.compile(r"(\d{8}T\d{6}\.\d{6}Z)_([A-Za-z0-9-]{1,64})_([A-Za-z0-9_-]{1,64})\.json")
+_STAMP = "%Y%m%dT%H%M%S.%fZ"
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """The three parts of a file's name. `received` is aware, in UTC, to the microsecond."""
+
+    received: datetime
+    id: str
+    type: str
+
+    @classmethod
+    def parse(cls, file_name: str) -> "Name | None":
+        """Return the parts, or None for a name that isn't of the pattern."""
+        found = _PATTERN.fullmatch(file_name)
+        if found is None:
+            return None
+        try:
+            received = datetime.strptime(found[1], _STAMP).replace(tzinfo=UTC)
+        except ValueError:  # the 31st of February
+            return None
+        return cls(received, found[2], found[3])
+
+    def __str__(self) -> str:
+        return f"{stamp(self.received)}_{self.id}_{self.type}{SUFFIX}"
+
+    def next(self) -> "Name":
+        """Return the name a microsecond later, for when this one is taken."""
+        return Name(self.received + timedelta(microseconds=1), self.id, self.type)
+
+
+def stamp(moment: datetime) -> str:
+    """Write a moment as names do: `20261123T190001.123456Z`. It sorts as text."""
+    return moment.astimezone(UTC).strftime(_STAMP)
+
+
+def is_notification(file_name: str) -> bool:
+    """Say whether a file of this name is a notification."""
+    return file_name.endswith(SUFFIX) and not file_name.startswith(HIDDEN)
+
+
+def log_name(file_name: str) -> str:
+    """Return the name of the log that stands beside a notification's file."""
+    return file_name.removesuffix(SUFFIX) + LOG_SUFFIX

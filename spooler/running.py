@@ -1,0 +1,77 @@
+"""What stands in `processing/` while a script runs: a mark that says which, and the folder that it runs in.
+
+Owns: those hidden names. The mark is what tells, after a crash, whose run was cut short.
+Promises: after a crash of the processor the mark of the script that was running is there.
+Does not promise: to survive a power cut; the attempt counts all the same, only the script's name is lost.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from spooler.history import INTERRUPTED, Line
+from spooler.name import HIDDEN
+
+_MARK_PREFIX = HIDDEN + "run-"
+_FOLDER_PREFIX = HIDDEN + "work-"
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What is being run: the members of the log line that its end will give."""
+
+    at: str
+    attempt: int
+    script: str
+    version: str
+
+    def interrupted(self) -> Line:
+        """Return the line for a run whose end nobody saw."""
+        return {**asdict(self), "exit": INTERRUPTED, "seconds": None, "output": ""}
+
+
+def _path(processing: Path, file_name: str) -> Path:
+    # A digest, for a file's name may be as long as names can be.
+    return processing / (_MARK_PREFIX + hashlib.sha256(os.fsencode(file_name)).hexdigest()[:16])
+
+
+def write(processing: Path, file_name: str, mark: Mark) -> None:
+    """Say what is about to be run. Raises: OSError; then nothing may be run, for it could not be counted."""
+    _path(processing, file_name).write_text(json.dumps(asdict(mark)), encoding="utf-8")
+
+
+def clear(processing: Path, file_name: str) -> None:
+    """Say that nothing is being run any more."""
+    _path(processing, file_name).unlink(missing_ok=True)
+
+
+def read(processing: Path, file_name: str) -> Mark | None:
+    """Return the mark that a crash left; None if there is none, or only a torn one."""
+    try:
+        return Mark(**json.loads(_path(processing, file_name).read_bytes()))
+    except (FileNotFoundError, ValueError, TypeError):
+        return None
+
+
+@contextmanager
+def work_folder(processing: Path) -> Iterator[Path]:
+    """Make an empty folder that only this user can enter; remove it with all it holds. Raises: OSError."""
+    folder = Path(tempfile.mkdtemp(prefix=_FOLDER_PREFIX, dir=processing))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def sweep(processing: Path) -> None:
+    """Remove the marks and folders that a crash left. Raises: OSError."""
+    for mark in processing.glob(f"{_MARK_PREFIX}*"):
+        mark.unlink(missing_ok=True)
+    for folder in processing.glob(f"{_FOLDER_PREFIX}*"):
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,302 @@
+"""The spool: the only hand on the folders.
+
+Owns: one webhook's folders (see `spooler.state` for what they mean), storing, listing and every move.
+Promises: `store` returns only when the notification survives a power cut. A move is one rename, never
+replaces a file, and is one of the table's. The log travels with its file.
+Does not promise: to know what a body says, or when a notification is due.
+Logs: nothing; what went wrong is raised.
+"""
+
+import fcntl
+import os
+import secrets
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import NamedTuple
+
+from spooler import durable, history
+from spooler.clock import Clock, SystemClock
+from spooler.errors import SpoolUnusableError, StorageUnavailableError
+from spooler.name import HIDDEN, SUFFIX, Name, is_notification, log_name, stamp
+from spooler.notification import Notification
+from spooler.state import MOVES, State
+from spooler.units import format_size
+
+PAUSED = "paused"
+ARRIVING = HIDDEN + "new-"  # prefix of what isn't under its name yet
+_LITTER_AGE_SECONDS = 3600
+_MIN_FREE_INODES = 100  # room for the processor's logs while the receiver already refuses
+
+
+class Listing(NamedTuple):
+    """What a folder held.
+
+    names: the notifications' files, sorted, which is by time of receipt.
+    odd: names that look like notifications but are no regular files.
+    complete_to: every name that sorts before this stamp and was stored before the listing is in it. A
+        later one may be there while an older one, stored meanwhile, was missed.
+    """
+
+    names: list[str]
+    odd: list[str]
+    complete_to: str
+
+
+_SYSTEM_CLOCK = SystemClock()
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookSpool:
+    """One webhook's part of the spool, `<spool>/<webhook>/`."""
+
+    root: Path
+    webhook: str
+    clock: Clock = _SYSTEM_CLOCK
+    min_free_bytes: int = 0
+
+    @property
+    def base(self) -> Path:
+        """The folder that holds the states' folders."""
+        return self.root / self.webhook
+
+    def folder(self, state: State) -> Path:
+        """Return a state's folder."""
+        return self.base / state.value
+
+    def path(self, state: State, file_name: str) -> Path:
+        """Return where a file of that name is in that state (not for `done/`, which is by day)."""
+        return self.folder(state) / file_name
+
+    def prepare(self, states: Sequence[State] = tuple(State)) -> None:
+        """Make the folders that are missing, and try to write into each. Raises: SpoolUnusableError."""
+        for state in states:
+            folder = self.folder(state)
+            try:
+                folder.mkdir(durable.FOLDER_MODE, parents=True, exist_ok=True)
+                trial = f"{ARRIVING}{secrets.token_hex(8)}"
+                with durable.opened_folder(folder) as descriptor:
+                    durable.write_hidden(descriptor, trial, b"", sync=False)
+                    os.unlink(trial, dir_fd=descriptor)
+            except OSError as error:
+                raise SpoolUnusableError(
+                    f"{folder}: can't be written by user id {os.geteuid()}: {error.strerror}; "
+                    f"give that user the folder (chown, chmod u+rwx) or change `spool`"
+                ) from None
+        if len({self.folder(state).stat().st_dev for state in states}) > 1:
+            raise SpoolUnusableError(
+                f"{self.base}: its folders must be on one file system, for files are renamed between them"
+            )
+
+    # What the receiver does.
+
+    def store(self, body: bytes, notification: Notification, *, deadline: float | None = None) -> str:
+        """Store a body in `incoming/` and return its file's name, once it would survive a power cut.
+
+        deadline: on the clock's monotonic scale; past it nothing is stored any more.
+
+        Raises: StorageUnavailableError; then it isn't stored, or at least wasn't confirmed.
+        """
+        hidden = f"{ARRIVING}{secrets.token_hex(8)}"
+        try:
+            self.check_room()
+            with durable.opened_folder(self.folder(State.INCOMING)) as folder:
+                return durable.create(
+                    folder, hidden, body, lambda: self._publish(folder, hidden, notification, deadline)
+                )
+        except OSError as error:
+            raise StorageUnavailableError(
+                f"can't store in {self.folder(State.INCOMING)}: {error.strerror}"
+            ) from error
+
+    def _publish(self, folder: int, hidden: str, notification: Notification, deadline: float | None) -> str:
+        if deadline is not None and self.clock.monotonic() > deadline:
+            raise StorageUnavailableError("storing took longer than the sender waits")
+        # RACE: stamp and rename are one step for all receivers, so that names appear in the order of their
+        # stamps. Opened for this call alone, the descriptor's lock keeps threads apart too.
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        try:
+            name = Name(self.clock.now(), notification.id, notification.type)
+            return _rename_to_free_name(hidden, str(name), folder, folder)
+        finally:
+            fcntl.flock(folder, fcntl.LOCK_UN)
+
+    def refuse(self, body: bytes, notification: Notification, line: history.Line) -> str:
+        """Keep a refused request in `rejected/`, with its log line; unsynced. Raises: OSError."""
+        hidden = f"{ARRIVING}{secrets.token_hex(8)}"
+        with durable.opened_folder(self.folder(State.REJECTED)) as folder:
+            durable.write_hidden(folder, hidden, body, sync=False)
+            name = Name(self.clock.now(), notification.id, notification.type)
+            file_name = _rename_to_free_name(hidden, str(name), folder, folder)
+        history.append(self.folder(State.REJECTED) / log_name(file_name), [line])
+        return file_name
+
+    def forget_rejected(self, file_name: str) -> None:
+        """Remove a refused request and its log. Raises: OSError."""
+        self.path(State.REJECTED, file_name).unlink(missing_ok=True)
+        self.path(State.REJECTED, log_name(file_name)).unlink(missing_ok=True)
+
+    def check_room(self) -> None:
+        """Raises: StorageUnavailableError if the disk has less room than `min_free_bytes`; OSError."""
+        disk = os.statvfs(self.folder(State.INCOMING))
+        free = disk.f_bavail * disk.f_frsize
+        if free < self.min_free_bytes:
+            raise StorageUnavailableError(
+                f"only {format_size(free)} free, min_free is {format_size(self.min_free_bytes)}"
+            )
+        if disk.f_files and self.min_free_bytes and disk.f_favail < _MIN_FREE_INODES:
+            raise StorageUnavailableError(f"only {disk.f_favail} inodes free")
+
+    def check_writable(self) -> None:
+        """Find out by writing whether a notification could be stored. Raises: StorageUnavailableError."""
+        try:
+            self.check_room()
+            with durable.opened_folder(self.folder(State.INCOMING)) as folder:
+                hidden = f"{ARRIVING}{secrets.token_hex(8)}"
+                durable.write_hidden(folder, hidden, b"\n", sync=False)
+                os.unlink(hidden, dir_fd=folder)
+        except OSError as error:
+            raise StorageUnavailableError(
+                f"can't write in {self.folder(State.INCOMING)}: {error.strerror}"
+            ) from error
+
+    def sweep_litter(self) -> int:
+        """Remove what crashed receivers left, older than an hour; return how many. Raises: OSError."""
+        swept = 0
+        oldest = self.clock.now().timestamp() - _LITTER_AGE_SECONDS
+        for state in (State.INCOMING, State.REJECTED):
+            for entry in os.scandir(self.folder(state)):
+                with suppress(FileNotFoundError):
+                    if (
+                        entry.name.startswith(ARRIVING)
+                        and entry.stat(follow_symlinks=False).st_mtime < oldest
+                    ):
+                        Path(entry).unlink()
+                        swept += 1
+        return swept
+
+    # What the processor does.
+
+    @property
+    def paused(self) -> bool:
+        """Whether an administrator holds the processor back."""
+        return (self.base / PAUSED).exists()
+
+    def listing(self, state: State) -> Listing:
+        """List a state's folder (not `done/`, which is by day). Raises: OSError."""
+        names: list[str] = []
+        odd: list[str] = []
+        with durable.opened_folder(self.folder(state)) as folder:
+            # RACE: whoever holds the lock has stamped a name that isn't visible yet; see `_publish`.
+            fcntl.flock(folder, fcntl.LOCK_EX)
+            complete_to = stamp(self.clock.now())
+            fcntl.flock(folder, fcntl.LOCK_UN)
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    if is_notification(entry.name):
+                        (names if entry.is_file(follow_symlinks=False) else odd).append(entry.name)
+        return Listing(sorted(names), sorted(odd), complete_to)
+
+    def read(self, state: State, file_name: str) -> bytes:
+        """Return a body. Raises: OSError; what is no regular file is never followed or waited for."""
+        descriptor = os.open(
+            self.path(state, file_name), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        )
+        with open(descriptor, "rb") as file:  # noqa: PTH123 - a descriptor has no path
+            return file.read()
+
+    def log_lines(self, state: State, file_name: str) -> list[history.Line]:
+        """Return the lines of a notification's log. Raises: OSError."""
+        return history.read(self.path(state, log_name(file_name)))
+
+    def record(self, state: State, file_name: str, *lines: history.Line) -> None:
+        """Append lines to a notification's log. Raises: OSError."""
+        history.append(self.path(state, log_name(file_name)), lines)
+
+    def due(self, file_name: str) -> float:
+        """Return when a file in `retry/` is due, in seconds of the epoch. Raises: OSError."""
+        return self.path(State.RETRY, file_name).lstat().st_mtime
+
+    def claim(self, state: State, file_name: str) -> str:
+        """Take a waiting notification into `processing/`. Raises: FileNotFoundError (gone), OSError."""
+        return self._move("claim", state, file_name)
+
+    def release(self, file_name: str) -> str:
+        """Put a notification back into `incoming/`. Raises: OSError."""
+        return self._move("release", State.PROCESSING, file_name)
+
+    def postpone(self, file_name: str, due: datetime) -> str:
+        """Let a notification wait in `retry/` until `due`. Raises: OSError."""
+        seconds = due.timestamp()
+        # CRASH: a time to come on a file in processing/ means nothing.
+        os.utime(self.path(State.PROCESSING, file_name), (seconds, seconds), follow_symlinks=False)
+        return self._move("postpone", State.PROCESSING, file_name)
+
+    def finish(self, file_name: str) -> str:
+        """Settle a notification as done, today. Raises: OSError."""
+        return self._move("finish", State.PROCESSING, file_name, day=f"{self.clock.now():%Y-%m-%d}")
+
+    def give_up(self, file_name: str) -> str:
+        """Settle a notification as failed. Raises: OSError."""
+        return self._move("give_up", State.PROCESSING, file_name)
+
+    def _move(self, verb: str, source: State, file_name: str, day: str = "") -> str:
+        """Make one of the table's moves; return the name that the file has now."""
+        move = MOVES[verb]
+        if source not in move.sources:
+            raise ValueError(f"{verb} doesn't start from {source}")
+        target_folder = self.folder(move.target) / day
+        if day and not target_folder.is_dir():
+            target_folder.mkdir(durable.FOLDER_MODE, exist_ok=True)
+            durable.sync_folder(target_folder.parent)
+        log = self.path(source, log_name(file_name))
+        has_log = log.exists()
+        if move.synced and has_log:
+            _sync_file(log)
+        name = _rename_to_free_name(str(self.path(source, file_name)), file_name, target_parent=target_folder)
+        # CRASH: the log is left in the folder that the file came from; `spooler.recovery` brings it after.
+        if has_log:
+            bring_log(log, target_folder / log_name(name))
+        if move.synced:
+            durable.sync_folder(target_folder)
+        return name
+
+
+def bring_log(log: Path, target: Path) -> None:
+    """Move a log after its file. Where there is one already, its lines stay in front. Raises: OSError."""
+    try:
+        durable.rename(str(log), str(target))
+    except FileExistsError:
+        history.append(target, history.read(log))
+        # CRASH: lines stand twice; attempts are counted by their numbers, not by lines.
+        log.unlink()
+
+
+def _rename_to_free_name(
+    source: str,
+    wanted: str,
+    source_folder: int | None = None,
+    target_folder: int | None = None,
+    *,
+    target_parent: Path | None = None,
+) -> str:
+    """Rename to `wanted`, or to the next free name after it (a copy of a settled file may come back)."""
+    while True:
+        target = str(target_parent / wanted) if target_parent else wanted
+        try:
+            durable.rename(source, target, source_folder=source_folder, target_folder=target_folder)
+        except FileExistsError:
+            parsed = Name.parse(wanted)
+            wanted = str(parsed.next()) if parsed else f"{wanted.removesuffix(SUFFIX)}-again{SUFFIX}"
+        else:
+            return wanted
+
+
+def _sync_file(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,80 @@
+"""The states of a notification, and every legal move between them: the one table.
+
+A notification is one file. The folder that it is in is its state, and a move is one `rename`, so after a
+crash at any instant it is in exactly one state.
+
+| state      | folder        | what it means                                                               |
+|------------|---------------|-----------------------------------------------------------------------------|
+| INCOMING   | incoming/     | stored and confirmed; waits for its turn, or behind an older one of its contact |
+| PROCESSING | processing/   | scripts are being run for it                                                |
+| RETRY      | retry/        | waits for another attempt, due at the file's modification time              |
+| DONE       | done/<day>/   | finished, by UTC day of finishing                                           |
+| FAILED     | failed/       | given up; a person decides                                                  |
+| REJECTED   | rejected/     | a refused request; never processed, never a notification yet                |
+
+| move     | from             | to         | by        | true at the instant of                                  |
+|----------|------------------|------------|-----------|---------------------------------------------------------|
+| store    | -                | INCOMING   | receiver  | the rename of the synced hidden file; 200 after the folder is synced |
+| refuse   | -                | REJECTED   | receiver  | the rename                                              |
+| claim    | INCOMING, RETRY  | PROCESSING | processor | the rename (not synced: after a power cut it waits again) |
+| release  | PROCESSING       | INCOMING   | processor | the rename: stopped, paused, or taken up after a crash  |
+| postpone | PROCESSING       | RETRY      | processor | the rename; the due time is set before it               |
+| finish   | PROCESSING       | DONE       | processor | the rename; then the folder is synced                   |
+| give_up  | PROCESSING       | FAILED     | processor | the rename; then the folder is synced                   |
+
+A younger notification of a contact whose older one is in RETRY or PROCESSING is held in INCOMING: it is
+not moved, gets no attempt and no log line, and its place in line is its name. Nothing but the folders
+has to survive for that.
+
+What a crash leaves behind, and who sweeps it:
+
+| crash                                  | left behind                                    | swept by                    |
+|----------------------------------------|------------------------------------------------|-----------------------------|
+| store, before the rename               | a hidden file in incoming/; no 200 was sent    | the receiver's start, after an hour |
+| store, after the rename                | the notification; the sender may repeat it     | nobody: it is the notification |
+| claim, release, postpone, finish, give_up, between the rename and the log's | the log in the folder it came from | the processor's start brings it after its file |
+| while a script runs                    | the file in processing/, a hidden mark beside it that names script and attempt, a working folder | the processor's start: the attempt is written to the log as interrupted and counts; then release |
+| after the last script, before finish   | the file in processing/, its log complete      | the processor's start: release; the next claim finds nothing left to run |
+
+An administrator moves files by hand: that is legal between any two folders at any time. A file in
+incoming/ always runs again; one that is gone is nobody's concern any more.
+"""
+
+from enum import StrEnum
+from types import MappingProxyType
+from typing import NamedTuple
+
+
+class State(StrEnum):
+    """A state; its value is the name of its folder."""
+
+    INCOMING = "incoming"
+    PROCESSING = "processing"
+    RETRY = "retry"
+    DONE = "done"
+    FAILED = "failed"
+    REJECTED = "rejected"
+
+
+class Move(NamedTuple):
+    """A legal move: from which states, to which, and whether the folder is synced before it counts."""
+
+    sources: frozenset[State]
+    target: State
+    synced: bool
+
+
+MOVES = MappingProxyType(
+    {
+        "store": Move(frozenset(), State.INCOMING, synced=True),
+        "refuse": Move(frozenset(), State.REJECTED, synced=False),
+        "claim": Move(frozenset({State.INCOMING, State.RETRY}), State.PROCESSING, synced=False),
+        "release": Move(frozenset({State.PROCESSING}), State.INCOMING, synced=True),
+        "postpone": Move(frozenset({State.PROCESSING}), State.RETRY, synced=True),
+        "finish": Move(frozenset({State.PROCESSING}), State.DONE, synced=True),
+        "give_up": Move(frozenset({State.PROCESSING}), State.FAILED, synced=True),
+    }
+)
+
+# States in which a notification's scripts have yet to succeed: where a log may lag behind its file.
+ACTIVE = (State.INCOMING, State.PROCESSING, State.RETRY)

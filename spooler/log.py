@@ -1,8 +1,8 @@
 """The log: one logfmt line per step on standard error.
 
 Owns: the shape of a line, for spooler's own events and for those of the libraries below it.
-Promises: one event is one line of ASCII, whatever the values hold. Control characters, line breaks,
-quotes and everything beyond ASCII are escaped, so nobody's data can start a line or end a value.
+Promises: one event is one line, whatever the values hold. Line breaks, control and other unprintable
+characters are escaped, so nobody's data can start a line, end a value or reach a terminal.
 Does not promise: rotation or storage; that is the journal's.
 """
 
@@ -18,19 +18,20 @@ _LEADING = ["timestamp", "level", "event", "webhook", "id"]
 
 
 def _escape(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Make every value printable ASCII before it is rendered.
+    """Make every value printable before it is rendered.
 
     TRUST: values come from the network and from file names.
     """
-    return {key: _printable(value) for key, value in event.items()}
+    return {key: _printable(value) for key, value in event.items() if value is not None}
 
 
 def _printable(value: object) -> object:
-    if value is None or isinstance(value, bool | int | float):
+    if isinstance(value, bool | int | float):
         return value
-    text = str(value).encode("unicode_escape").decode("ascii")
-    # The renderer puts quotes around a value with a space, and escapes quotes only there.
-    return text.replace('"', "'")
+    text = str(value)
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 def get_logger() -> FilteringBoundLogger:
@@ -47,7 +48,7 @@ def configure(stream: TextIO | None = None) -> None:
         structlog.processors.format_exc_info,
         _escape,
     ]
-    render = structlog.processors.LogfmtRenderer(key_order=_LEADING, drop_missing=True)
+    render = structlog.processors.LogfmtRenderer(key_order=_LEADING, drop_missing=True, bool_as_flag=False)
     structlog.configure(
         processors=[*shared, render],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),

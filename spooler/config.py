@@ -1,0 +1,250 @@
+"""The configuration file: where it is, what may stand in it, and the values that the rest works with.
+
+Owns: `spooler.toml`, its keys, defaults and types, and which file counts.
+Promises: an unknown key, a wrong value or a missing key file is a ConfigurationError of one line that
+names the file, the line where it can, the key, and what would be right. Relative paths are relative to
+the file.
+Does not promise: that keys parse or that folders can be written; `spooler.keys` and `spooler.spool` find
+that out when they open them.
+"""
+
+import os
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import msgspec
+
+from spooler import config_errors
+from spooler.errors import ConfigurationError
+from spooler.signature import Algorithm, HashName, PaddingName
+from spooler.units import Duration, Keep, Size
+
+FILE_NAME = "spooler.toml"
+ENVIRONMENT_VARIABLE = "SPOOLER_CONFIG"
+SYSTEM_FILE = Path("/etc/spooler") / FILE_NAME
+
+Ordering = Literal["contact", "none"]
+TestNotifications = Literal["skip", "process"]
+
+
+class _Section(msgspec.Struct, forbid_unknown_fields=True):
+    """A table of the file; a key that is not one of its fields is refused."""
+
+
+_AnySection = TypeVar("_AnySection", bound=_Section)
+
+
+class Receiver(_Section):
+    """`[receiver]`: the HTTP side."""
+
+    listen: str = "127.0.0.1:8080"
+    workers: int = 2
+    max_body: Size = Size(1 << 20)
+    min_free: Size = Size(64 << 20)
+    trusted_proxy: str = "127.0.0.1"
+
+
+class Processing(_Section):
+    """The settings of `[processor]` that a webhook may override."""
+
+    timeout: Duration = Duration(60)
+    retry_delays: tuple[Duration, ...] = tuple(Duration(60 * minutes) for minutes in (1, 15, 30, 60))
+    ordering: Ordering = "contact"
+    deduplicate_for: Duration = Duration(86400)
+    test_notifications: TestNotifications = "skip"
+    environment: tuple[str, ...] = ()
+
+    @property
+    def max_attempts(self) -> int:
+        """The first attempt, and one after each delay."""
+        return 1 + len(self.retry_delays)
+
+
+class Processor(Processing):
+    """`[processor]`: the side that runs scripts."""
+
+    workers: int = 1
+
+
+class Retention(_Section):
+    """`[retention]`: how long settled notifications are kept."""
+
+    done: Keep = Keep(30 * 86400)
+    failed: Keep = Keep("inf")
+    rejected: Keep = Keep(7 * 86400)
+
+
+class Alerts(_Section, kw_only=True):
+    """`[alerts]`: whom to mail when something is wrong."""
+
+    smtp: str = "localhost:25"
+    sender: str = msgspec.field(name="from")
+    to: tuple[str, ...]
+    user: str | None = None
+    password_file: str | None = None
+    starttls: bool = False
+    silence: Duration | None = None
+
+
+class _WebhookTable(_Section):
+    """`[webhook.<name>]` as it stands in the file."""
+
+    public_keys: tuple[str, ...] = ()
+    hash: HashName = "sha256"
+    padding: PaddingName = "pkcs1v15"
+    signature: Literal["required", "none"] = "required"
+    client_certificates: tuple[str, ...] = ()
+    processors: str | None = None
+    timeout: Duration | None = None
+    retry_delays: tuple[Duration, ...] | None = None
+    ordering: Ordering | None = None
+    deduplicate_for: Duration | None = None
+    test_notifications: TestNotifications | None = None
+    environment: tuple[str, ...] | None = None
+
+
+class _File(_Section):
+    """The whole file."""
+
+    spool: str
+    processors: str
+    receiver: Receiver = msgspec.field(default_factory=Receiver)
+    processor: Processor = msgspec.field(default_factory=Processor)
+    retention: Retention = msgspec.field(default_factory=Retention)
+    alerts: Alerts | None = None
+    webhook: dict[str, dict[str, Any]] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Webhook:
+    """One named endpoint, with everything that holds for it."""
+
+    name: str
+    signed: bool
+    public_keys: tuple[Path, ...]
+    algorithm: Algorithm
+    client_certificates: frozenset[str]  # SHA-256 fingerprints, lower-case hex; empty: none is asked for
+    processors: Path
+    processing: Processing
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """The whole configuration, checked, with absolute paths."""
+
+    path: Path
+    spool: Path
+    receiver: Receiver
+    processor: Processor
+    retention: Retention
+    alerts: Alerts | None
+    webhooks: dict[str, Webhook]
+
+
+def find(named: Path | None = None) -> Path:
+    """Return the file that counts: `--config`, `$SPOOLER_CONFIG`, `./`, `/etc/spooler/`.
+
+    Raises: ConfigurationError if there is none.
+    """
+    variable = os.environ.get(ENVIRONMENT_VARIABLE)
+    chosen = named or (Path(variable) if variable else None)
+    for candidate in [chosen] if chosen else [Path(FILE_NAME), SYSTEM_FILE]:
+        if candidate.is_file():
+            return candidate.absolute()
+    if chosen:
+        raise ConfigurationError(f"{chosen}: there is no such configuration file")
+    raise ConfigurationError(
+        f"no ./{FILE_NAME} and no {SYSTEM_FILE}: name one with --config, or write one with: spooler init"
+    )
+
+
+def load(named: Path | None = None) -> Configuration:
+    """Read the configuration file that counts (see `find`). Raises: ConfigurationError."""
+    path = find(named)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path}: can't be read: {error}") from None
+    return parse(text, path)
+
+
+def parse(text: str, path: Path) -> Configuration:
+    """Turn the text of the file at `path` into a configuration. Raises: ConfigurationError."""
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError(f"{path}: is no TOML: {error}") from None
+    place = config_errors.Place(path, text)
+    file = _convert(document, _File, place, ())
+    _check_numbers(file, place)
+    tables = {
+        name: _convert(table, _WebhookTable, place, ("webhook", name)) for name, table in file.webhook.items()
+    }
+    if not tables:
+        raise place.error(
+            (), "no webhook is configured; add a table like [webhook.crm] with public_keys = [...]"
+        )
+    return Configuration(
+        path=path,
+        spool=path.parent / file.spool,
+        receiver=file.receiver,
+        processor=file.processor,
+        retention=file.retention,
+        alerts=file.alerts,
+        webhooks={name: _webhook(name, table, file, place) for name, table in tables.items()},
+    )
+
+
+def _convert(
+    document: object, section: type[_AnySection], place: config_errors.Place, at: tuple[str, ...]
+) -> _AnySection:
+    try:
+        return msgspec.convert(document, section, dec_hook=_read_unit)
+    except msgspec.ValidationError as error:
+        raise place.translate(str(error), at, section) from None
+
+
+def _read_unit(kind: type, value: object) -> object:
+    if issubclass(kind, Duration | Keep | Size):
+        return kind.parse(value)
+    raise NotImplementedError(kind)
+
+
+def _check_numbers(file: _File, place: config_errors.Place) -> None:
+    for section, workers in (("receiver", file.receiver.workers), ("processor", file.processor.workers)):
+        if not 1 <= workers <= 64:
+            raise place.error((section, "workers"), f"{workers} is not between 1 and 64")
+    if file.receiver.max_body < 1:
+        raise place.error(("receiver", "max_body"), "must be at least one byte")
+    if file.processor.timeout <= 0:
+        raise place.error(("processor", "timeout"), "must be longer than nothing")
+
+
+def _webhook(name: str, table: _WebhookTable, file: _File, place: config_errors.Place) -> Webhook:
+    at = ("webhook", name)
+    config_errors.check_webhook_name(name, place)
+    signed = table.signature == "required"
+    if signed and not table.public_keys:
+        raise place.error(at, 'public_keys is missing (to accept unsigned requests, say signature = "none")')
+    return Webhook(
+        name=name,
+        signed=signed,
+        public_keys=tuple(place.file((*at, "public_keys"), key) for key in table.public_keys),
+        algorithm=Algorithm(table.hash, table.padding),
+        client_certificates=frozenset(
+            place.fingerprint((*at, "client_certificates"), c) for c in table.client_certificates
+        ),
+        processors=place.path.parent / (table.processors or file.processors),
+        processing=_merge(file.processor, table),
+    )
+
+
+def _merge(general: Processing, table: _WebhookTable) -> Processing:
+    """What is set for the webhook counts, and the general value where nothing is."""
+    merged = {}
+    for field in Processing.__struct_fields__:
+        own = getattr(table, field)
+        merged[field] = getattr(general, field) if own is None else own
+    return Processing(**merged)

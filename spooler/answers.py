@@ -1,0 +1,39 @@
+"""What the receiver answers: every status with its text, in one table.
+
+Owns: the statuses of the HTTP side.
+Promises: short plain text that tells an attacker nothing; refusals of one status look all alike.
+"""
+
+from enum import Enum
+
+CONTENT_TYPE = "text/plain; charset=utf-8"
+RETRY_AFTER_SECONDS = 60  # the sender comes back by its own schedule; a proxy may look at this
+
+
+class Answer(Enum):
+    """A status and its body."""
+
+    STORED = (200, "stored")
+    BAD_REQUEST = (400, "bad request")
+    UNAUTHORIZED = (401, "unauthorized")
+    FORBIDDEN = (403, "forbidden")
+    NOT_FOUND = (404, "not found")
+    METHOD_NOT_ALLOWED = (405, "method not allowed")
+    TOO_LARGE = (413, "request too large")
+    HEADERS_TOO_LARGE = (431, "request headers too large")
+    UNAVAILABLE = (503, "try again later")
+
+    @property
+    def status(self) -> int:
+        """The HTTP status."""
+        return self.value[0]
+
+    @property
+    def text(self) -> str:
+        """The body, with its line end."""
+        return f"{self.value[1]}\n"
+
+    @classmethod
+    def of_status(cls, status: int) -> "Answer":
+        """Return the answer of a status; for one that isn't in the table, that nothing could be done."""
+        return next((answer for answer in cls if answer.status == status), cls.UNAVAILABLE)

@@ -1,0 +1,193 @@
+"""The receiver: a WSGI application that answers 200 when a notification is on the disk, and only then.
+
+Owns: the routes, the order of the checks, and which answer each failure gets (`spooler.answers`).
+Promises: the signature is checked over the raw bytes before anything reads them. 200 for nothing that isn't
+stored; nothing but 200 for what is. Refusals look all alike from outside; the reason stands in the log.
+Does not promise: limits on connections, headers and slow clients; those are `spooler.server`'s.
+Logs: one line per notification and per refusal.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import bottle
+
+from spooler import proxy, signature
+from spooler.answers import CONTENT_TYPE, RETRY_AFTER_SECONDS, Answer
+from spooler.clock import Clock, SystemClock
+from spooler.config import Configuration, Webhook
+from spooler.errors import SignatureRefusedError, StorageUnavailableError
+from spooler.keys import Keyring
+from spooler.log import get_logger
+from spooler.notification import Notification
+from spooler.rejected import Rejected
+from spooler.spool import WebhookSpool
+from spooler.state import State
+
+# The sender waits 15 s. What hasn't reached its name by then would be sent again though it was stored.
+STORE_WITHIN_SECONDS = 12.0
+BEGUN = "spooler.begun"  # set by the server: when the request's first byte came, on the monotonic clock
+_HEADER = "HTTP_" + signature.HEADER.upper().replace("-", "_")
+_RECEIVER_STATES = (State.INCOMING, State.REJECTED)
+
+
+class _Refusal(Exception):  # noqa: N818 - it is an answer, not an error
+    """Ends a request early with an answer; the reason is for the log."""
+
+    def __init__(self, answer: Answer, reason: str) -> None:
+        super().__init__(reason)
+        self.answer = answer
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class _Endpoint:
+    webhook: Webhook
+    keyring: Keyring
+    spool: WebhookSpool
+    rejected: Rejected
+
+
+class Receiver:
+    """Callable as WSGI says, from several threads at once."""
+
+    def __init__(self, configuration: Configuration, *, clock: Clock | None = None) -> None:
+        """Load the keys and prepare the folders. Raises: KeyFileError, SpoolUnusableError."""
+        self._settings = configuration.receiver
+        self._clock = clock or SystemClock()
+        self._endpoints = {
+            webhook.name: self._endpoint(configuration, webhook)
+            for webhook in configuration.webhooks.values()
+        }
+        self._app = bottle.Bottle(catchall=False)
+        self._app.default_error_handler = _plain
+        self._app.route("/webhook/<name>", "ANY", self._webhook)
+        self._app.route("/healthz", "ANY", self._health)
+
+    def _endpoint(self, configuration: Configuration, webhook: Webhook) -> _Endpoint:
+        spool = WebhookSpool(configuration.spool, webhook.name, self._clock, self._settings.min_free)
+        spool.prepare(_RECEIVER_STATES)
+        return _Endpoint(
+            webhook, Keyring(webhook.public_keys), spool, Rejected(spool, self._settings.workers)
+        )
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        """Answer one request."""
+        try:
+            answer: Iterable[bytes] = self._app(environ, start_response)
+        except Exception:  # noqa: BLE001 - the outermost frame: the sender gets an answer
+            # Nothing may come out as "500", which would tell of a defect, or as 200. The sender repeats.
+            get_logger().exception("defect")
+            head = [("Content-Type", CONTENT_TYPE), ("Retry-After", str(RETRY_AFTER_SECONDS))]
+            start_response("503 Service Unavailable", head)
+            return [Answer.UNAVAILABLE.text.encode()]
+        return answer
+
+    def reload_keys(self) -> None:
+        """Read all key files again, whether they changed or not."""
+        for endpoint in self._endpoints.values():
+            endpoint.keyring.refresh(force=True)
+
+    def sweep(self) -> None:
+        """Remove what crashed receivers left behind."""
+        for endpoint in self._endpoints.values():
+            endpoint.spool.sweep_litter()
+
+    def _webhook(self, name: str) -> bottle.HTTPResponse:
+        environ = bottle.request.environ
+        endpoint = self._endpoints.get(name)
+        if endpoint is None:
+            return _respond(Answer.NOT_FOUND)
+        if environ["REQUEST_METHOD"] != "POST":
+            return _respond(Answer.METHOD_NOT_ALLOWED, Allow="POST")
+        peer = proxy.peer(environ, self._settings.trusted_proxy)
+        log = get_logger().bind(webhook=name, peer=peer)
+        try:
+            body = self._read(environ)
+            key = self._check(endpoint, environ, body, peer)
+            notification = Notification.read(body)
+            file_name = endpoint.spool.store(body, notification, deadline=self._deadline(environ))
+        except _Refusal as refusal:
+            log.warning("refused", status=refusal.answer.status, reason=refusal.reason)
+            return _respond(refusal.answer)
+        except StorageUnavailableError as error:
+            log.error("not stored", status=503, reason=str(error))  # noqa: TRY400 - a full disk is no defect
+            return _respond(Answer.UNAVAILABLE)
+        log.info("stored", id=notification.id, file=file_name, bytes=len(body), key=key or None)
+        return _respond(Answer.STORED)
+
+    def _deadline(self, environ: Mapping[str, Any]) -> float:
+        begun: float = environ.get(BEGUN) or self._clock.monotonic()
+        return begun + STORE_WITHIN_SECONDS
+
+    def _read(self, environ: Mapping[str, Any]) -> bytes:
+        """Return the raw body; never more than the limit is read."""
+        try:
+            length = int(environ.get("CONTENT_LENGTH") or 0)
+        except ValueError:
+            raise _Refusal(Answer.BAD_REQUEST, "Content-Length is no number") from None
+        if length > self._settings.max_body:
+            raise _Refusal(Answer.TOO_LARGE, f"{length} bytes; max_body is {self._settings.max_body}")
+        body: bytes = environ["wsgi.input"].read(length) if length > 0 else b""
+        if len(body) != max(length, 0):
+            raise _Refusal(Answer.BAD_REQUEST, f"{len(body)} of {length} bytes came")
+        return body
+
+    def _check(self, endpoint: _Endpoint, environ: Mapping[str, Any], body: bytes, peer: str) -> str:
+        """Return the fingerprint of the key that signed; empty where no signature is asked for."""
+        endpoint.keyring.refresh()
+        keys = endpoint.keyring.keys
+        header = environ.get(_HEADER) if endpoint.webhook.signed else None
+        try:
+            self._check_certificate(endpoint.webhook, environ)
+            if not endpoint.webhook.signed:
+                return ""
+            return signature.verify(
+                body, signature.decode(header), keys, endpoint.webhook.algorithm
+            ).fingerprint
+        except (_Refusal, SignatureRefusedError) as error:
+            answer = error.answer if isinstance(error, _Refusal) else Answer.UNAUTHORIZED
+            line = {"note": str(error), "status": answer.status, "peer": peer, "headers": _headers(environ)}
+            endpoint.rejected.keep(body, header, keys, line)
+            raise _Refusal(answer, str(error)) from None
+
+    def _check_certificate(self, webhook: Webhook, environ: Mapping[str, Any]) -> None:
+        if not webhook.client_certificates:
+            return
+        shown = proxy.certificate_fingerprint(environ, self._settings.trusted_proxy)
+        if shown not in webhook.client_certificates:
+            raise _Refusal(Answer.FORBIDDEN, f"client certificate {shown or '(none)'} is not on the list")
+
+    def _health(self) -> bottle.HTTPResponse:
+        if bottle.request.method not in {"GET", "HEAD"}:
+            return _respond(Answer.METHOD_NOT_ALLOWED, Allow="GET, HEAD")
+        try:
+            for endpoint in self._endpoints.values():
+                endpoint.spool.check_writable()
+        except StorageUnavailableError as error:
+            return _respond(Answer.UNAVAILABLE, text=f"{' '.join(str(error).split())}\n")
+        return _respond(Answer.STORED, text="ok\n")
+
+
+def _respond(answer: Answer, text: str = "", **headers: str) -> bottle.HTTPResponse:
+    if answer is Answer.UNAVAILABLE:
+        headers["Retry_After"] = str(RETRY_AFTER_SECONDS)
+    return bottle.HTTPResponse(text or answer.text, answer.status, Content_Type=CONTENT_TYPE, **headers)
+
+
+def _plain(error: bottle.HTTPError) -> str:
+    """Answer what bottle itself found wrong, in our words."""
+    answer = Answer.of_status(error.status_code)
+    bottle.response.status = answer.status
+    bottle.response.content_type = CONTENT_TYPE
+    return answer.text
+
+
+def _headers(environ: Mapping[str, Any]) -> dict[str, str]:
+    """Return the request's headers as the sender may have written them; `readmit` needs the signature."""
+    return {
+        name.removeprefix("HTTP_").replace("_", "-").title(): str(value)
+        for name, value in environ.items()
+        if name.startswith("HTTP_") or name in {"CONTENT_TYPE", "CONTENT_LENGTH"}
+    }

@@ -1,0 +1,128 @@
+"""One worker process's HTTP server: waitress, its limits, and its orderly end.
+
+Owns: the loop around waitress, its settings, and the deadlines of connections.
+Promises: on the way out every request that has begun is answered, and what waits to be accepted on a socket
+of our own is accepted first. A request that drips in is cut. Memory is bounded by connections x body.
+Does not promise: processes or signals; those are `spooler.supervisor`'s.
+"""
+
+import resource
+import select
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from waitress import wasyncore
+from waitress.server import BaseWSGIServer, create_server
+
+from spooler.http_requests import Channel
+from spooler.listening import BACKLOG, Listener
+
+REQUEST_WITHIN_SECONDS = 10.0  # for all of a request to come in
+_DRAIN_SECONDS = 12.0
+_FIRST_BYTE_SECONDS = 1.0  # on the way out, for an accepted connection to begin its request
+_THREADS = 8
+_CONNECTIONS = 1000
+_MAX_HEADER_BYTES = 16 << 10
+_LOOK_SECONDS = 1.0
+
+
+class Server:
+    """Serves an application on listening sockets, until told to stop."""
+
+    def __init__(
+        self, application: Callable[..., Any], listeners: Sequence[Listener], max_body_bytes: int
+    ) -> None:
+        _raise_file_limit()
+        self._listeners = listeners
+        self._stopping = False
+        self._waitress = create_server(
+            application,
+            sockets=[listener.socket for listener in listeners],
+            threads=_THREADS,
+            backlog=BACKLOG,
+            connection_limit=_connection_limit(),
+            channel_timeout=int(REQUEST_WITHIN_SECONDS),
+            cleanup_interval=1,
+            channel_request_lookahead=0,
+            max_request_header_size=_MAX_HEADER_BYTES,
+            # waitress refuses what reaches its limit; ours is what may be reached. Bodies stay in memory.
+            max_request_body_size=max_body_bytes + 1,
+            inbuf_overflow=max_body_bytes + 1,
+            asyncore_use_poll=True,
+            ident=None,
+            expose_tracebacks=False,
+            log_socket_errors=False,
+        )
+        one_socket = isinstance(self._waitress, BaseWSGIServer)
+        self._map = self._waitress._map if one_socket else self._waitress.map
+        self._servers = [entry for entry in self._map.values() if isinstance(entry, BaseWSGIServer)]
+        for server in self._servers:
+            server.channel_class = Channel
+
+    def stop(self) -> None:
+        """Ask for the orderly end; may be called from a signal handler."""
+        self._stopping = True
+        self._servers[0].pull_trigger()
+
+    def run(self, each_second: Callable[[], None]) -> None:
+        """Serve until `stop`, then answer what has begun."""
+        look_at = 0.0
+        while not self._stopping:
+            self._turn(_LOOK_SECONDS)
+            if time.monotonic() >= look_at:
+                look_at = time.monotonic() + _LOOK_SECONDS
+                each_second()
+                self._end_slow()
+        self._drain()
+
+    def _turn(self, timeout_seconds: float) -> None:
+        wasyncore.loop(timeout=timeout_seconds, map=self._map, use_poll=True, count=1)
+
+    def _channels(self) -> list[Channel]:
+        return [channel for server in self._servers for channel in list(server.active_channels.values())]
+
+    def _end_slow(self) -> None:
+        for channel in self._channels():
+            channel.end_if_slow(REQUEST_WITHIN_SECONDS)
+
+    def _drain(self) -> None:
+        for server, listener in zip(self._servers, self._in_order(), strict=True):
+            if not listener.handed_over:
+                _accept_all(server)
+            server.accepting = False
+            server.del_channel()
+            server.socket.close()
+        begun = time.monotonic()
+        while time.monotonic() - begun < _DRAIN_SECONDS:
+            waiting = time.monotonic() - begun < _FIRST_BYTE_SECONDS
+            open_channels = self._channels()
+            if not any(channel.waits_for_answer or waiting for channel in open_channels):
+                break
+            self._turn(0.05)
+        self._waitress.task_dispatcher.shutdown(timeout=1)
+
+    def _in_order(self) -> list[Listener]:
+        by_descriptor = {listener.socket.fileno(): listener for listener in self._listeners}
+        return [by_descriptor[server.socket.fileno()] for server in self._servers]
+
+
+def _accept_all(server: Any) -> None:
+    """Take what the kernel has accepted for us: when the socket closes, it would be cut."""
+    poll = select.poll()
+    poll.register(server.socket, select.POLLIN)
+    while poll.poll(0):
+        server.handle_accept()
+
+
+def _raise_file_limit() -> None:
+    """Take as many descriptors as we may: waitress spins when it can't accept for want of one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 4 * _CONNECTIONS if hard == resource.RLIM_INFINITY else min(hard, 4 * _CONNECTIONS)
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def _connection_limit() -> int:
+    soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(16, min(_CONNECTIONS, soft // 3))

@@ -1,0 +1,123 @@
+"""One attempt at a notification: scripts one after another, until one doesn't answer 0.
+
+Owns: what a script is given, and the log line for each of its runs.
+Promises: the mark of a run stands before the script is started, so that a crash can't hide an attempt.
+Does not promise: to move anything; the outcome says what is to become of the notification.
+Logs: a line for each run of a script.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from spooler import history, running
+from spooler.config import Webhook
+from spooler.dropins import Script
+from spooler.log import get_logger
+from spooler.name import Name
+from spooler.notification import Notification
+from spooler.outcome import Done, Outcome, Release, of_exit
+from spooler.scripts import Run, Runner, Stop
+from spooler.spool import WebhookSpool
+from spooler.state import State
+
+_INHERITED = ("PATH", "HOME", "LANG", "TZ")
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What an attempt works with; `file_name` is that of a file in `processing/`."""
+
+    webhook: Webhook
+    spool: WebhookSpool
+    runner: Runner
+    stop: Stop
+
+    def run(
+        self, file_name: str, notification: Notification, attempt: int, scripts: Sequence[Script]
+    ) -> Outcome:
+        """Run the scripts that are left. Raises: OSError if one could not be marked; then it didn't start."""
+        for script in scripts:
+            if self.stop.requested:
+                return Release("spooler stops")
+            if self.spool.paused:
+                return Release("paused")
+            outcome = self._run_one(file_name, notification, attempt, script)
+            if not isinstance(outcome, Done):
+                return outcome
+        return Done()
+
+    def _run_one(self, file_name: str, notification: Notification, attempt: int, script: Script) -> Outcome:
+        processing = self.spool.folder(State.PROCESSING)
+        at = history.iso(self.spool.clock.now())
+        mark = running.Mark(at, attempt, script.name, script.version)
+        running.write(processing, file_name, mark)
+        # CRASH: from here on the mark tells recovery which attempt was cut short.
+        run = self._execute(file_name, notification, attempt, script)
+        line = {
+            "at": at,
+            "attempt": attempt,
+            "script": script.name,
+            "exit": run.exit,
+            "seconds": round(run.seconds, 3),
+            "output": run.output,
+            "version": script.version,
+        }
+        try:
+            self.spool.record(State.PROCESSING, file_name, line)
+        except OSError as error:
+            # The script has run: what came of it still counts, though nobody can read of it.
+            get_logger().error(
+                "no log line", webhook=self.webhook.name, file=file_name, reason=error.strerror
+            )
+        # CRASH: mark and line both stand; recovery sees that they are of the same run.
+        running.clear(processing, file_name)
+        get_logger().info(
+            "script ended",
+            webhook=self.webhook.name,
+            id=_identity(file_name, notification)[1],
+            script=script.name,
+            attempt=attempt,
+            exit=run.exit,
+            seconds=round(run.seconds, 3),
+        )
+        return of_exit(script.name, run.exit)
+
+    def _execute(self, file_name: str, notification: Notification, attempt: int, script: Script) -> Run:
+        path = self.spool.path(State.PROCESSING, file_name)
+        with running.work_folder(path.parent) as folder, path.open("rb") as body:
+            return self.runner.run(
+                script.path,
+                body=body.fileno(),
+                environment=self._environment(path, notification, attempt),
+                folder=folder,
+                timeout_seconds=self.webhook.processing.timeout,
+            )
+
+    def _environment(self, path: Path, notification: Notification, attempt: int) -> Mapping[str, str]:
+        """Return all that a script's environment holds.
+
+        TRUST: of what came over the network only texts of harmless characters, and never as an argument.
+        """
+        received, identifier, kind = _identity(path.name, notification)
+        inherited = (*_INHERITED, *self.webhook.processing.environment)
+        return {
+            **{name: os.environ[name] for name in inherited if name in os.environ},
+            "SPOOLER_FILE": str(path),
+            "SPOOLER_WEBHOOK": self.webhook.name,
+            "SPOOLER_ID": identifier,
+            "SPOOLER_TYPE": kind,
+            "SPOOLER_CONTACT": notification.contact,
+            "SPOOLER_RECEIVED": history.iso(received or datetime.fromtimestamp(path.stat().st_mtime, UTC)),
+            "SPOOLER_ATTEMPT": str(attempt),
+            "SPOOLER_MAX_ATTEMPTS": str(self.webhook.processing.max_attempts),
+            "SPOOLER_TEST": "1" if notification.is_test else "0",
+        }
+
+
+def _identity(file_name: str, notification: Notification) -> tuple[datetime | None, str, str]:
+    """Return received, id and type as the file's name has them; from the body where it has none."""
+    name = Name.parse(file_name)
+    return (name.received, name.id, name.type) if name else (None, notification.id, notification.type)

@@ -1,0 +1,160 @@
+"""The backlog: which waiting notification is next, so that none overtakes an older one of its contact.
+
+Owns: the order. All of it is memory that the folders can rebuild; nothing here touches a file.
+Promises: `peek` gives the oldest that may run now. What shares a lane (a contact, or an id) with an older
+one that isn't settled yet is held, costs nothing while it is, and comes up when the older one is settled,
+or was taken away by hand. Work per notification doesn't grow with the number of those held.
+Does not promise: that a file is still there.
+
+A notification is known by its file's name; names sort by time of receipt. Lanes are named by whoever
+calls, from the body. `unread` holds names whose lanes nobody has looked up yet: bodies are read when
+their turn comes, not when they arrive.
+"""
+
+import heapq
+from collections.abc import Callable, Iterable, Mapping
+
+from spooler.state import State
+
+Lanes = tuple[str, ...]
+
+
+class Backlog:
+    """What waits for one webhook."""
+
+    def __init__(self, lanes_of: Callable[[State, str], Lanes], order: Callable[[str], str] = str) -> None:
+        """Make an empty backlog.
+
+        lanes_of: looks up a notification's lanes; called once for each, when its turn comes.
+        order: gives the text by which a name sorts, where that isn't the name itself.
+        """
+        self._lanes_of = lanes_of
+        self._order = order
+        self._unread: list[tuple[str, str]] = []  # (order, name), youngest first: the next is popped
+        self._due: list[tuple[float, str]] = []  # heap of (due, name) in retry/
+        self._ready: list[tuple[str, str]] = []  # heap of (order, name): to be looked at (again)
+        self._incoming: set[str] = set()
+        self._retry: dict[str, float] = {}
+        self._running: set[str] = set()
+        self._lanes: dict[str, list[tuple[str, str]]] = {}  # lane -> heap of (order, name)
+        self._member_of: dict[str, Lanes] = {}
+
+    @property
+    def has_unread(self) -> bool:
+        """Whether there is more to look at without listing the folder again."""
+        return bool(self._unread)
+
+    @property
+    def next_due(self) -> float | None:
+        """When the next retry is due, in seconds of the epoch; None if none waits."""
+        return self._due[0][0] if self._due else None
+
+    def update(self, incoming: Iterable[str], retry: Mapping[str, float]) -> None:
+        """Take in what the folders hold now: names in `incoming/`, and names with due times in `retry/`."""
+        incoming = set(incoming) - self._running
+        for name in [name for name in self._incoming if name not in incoming]:
+            self._incoming.discard(name)
+            self._leave(name, stays=name in retry)
+        for name in [name for name in self._retry if name not in retry]:
+            del self._retry[name]
+            self._leave(name, stays=name in incoming)
+        arrived = incoming - self._incoming
+        self._incoming |= arrived
+        if arrived:
+            self._unread += [(self._order(name), name) for name in arrived if name not in self._member_of]
+            self._unread.sort(reverse=True)
+            for name in arrived:
+                if name in self._member_of:
+                    heapq.heappush(self._ready, (self._order(name), name))
+        for name, due in retry.items():
+            if name not in self._running and self._retry.get(name) != due:
+                self._retry[name] = due
+                self._join(State.RETRY, name)
+                heapq.heappush(self._due, (due, name))
+
+    def peek(self, now: float) -> tuple[str, State, str] | None:
+        """Return (order, state, name) of the oldest that may run `now` (seconds of the epoch), or None."""
+        while self._due and self._due[0][0] <= now:
+            due, name = heapq.heappop(self._due)
+            if self._retry.get(name) == due:
+                heapq.heappush(self._ready, (self._order(name), name))
+        while self._ready or self._unread:
+            if not self._unread or (self._ready and self._ready[0] < self._unread[-1]):
+                order, name = heapq.heappop(self._ready)
+            else:
+                order, name = self._unread.pop()
+            state = self._state(name, now)
+            if state is not None and self._may_run(state, name):
+                heapq.heappush(self._ready, (order, name))
+                return order, state, name
+        return None
+
+    def take(self, name: str) -> None:
+        """Note that the one that `peek` gave is being run."""
+        self._incoming.discard(name)
+        self._retry.pop(name, None)
+        self._running.add(name)
+
+    def settle(self, name: str) -> None:
+        """Note that a taken one has left for good, or isn't there any more."""
+        self._running.discard(name)
+        self._leave(name, stays=False)
+
+    def postpone(self, name: str, now_named: str, due: float) -> None:
+        """Note that a taken one waits in `retry/`, under the name that it got there."""
+        self._put_back(name, now_named)
+        self._retry[now_named] = due
+        heapq.heappush(self._due, (due, now_named))
+
+    def release(self, name: str, now_named: str) -> None:
+        """Note that a taken one is back in `incoming/`, under the name that it got there."""
+        self._put_back(name, now_named)
+        self._incoming.add(now_named)
+        heapq.heappush(self._ready, (self._order(now_named), now_named))
+
+    def _put_back(self, name: str, now_named: str) -> None:
+        self._running.discard(name)
+        if now_named != name:
+            lanes = self._member_of.get(name, ())
+            self._enter(now_named, lanes)
+            self._leave(name, stays=False)
+
+    def _state(self, name: str, now: float) -> State | None:
+        if name in self._running:
+            return None
+        if name in self._incoming:
+            return State.INCOMING
+        due = self._retry.get(name)
+        return State.RETRY if due is not None and due <= now else None
+
+    def _may_run(self, state: State, name: str) -> bool:
+        self._join(state, name)
+        return all(self._head(lane) == name for lane in self._member_of[name])
+
+    def _join(self, state: State, name: str) -> None:
+        if name not in self._member_of:
+            self._enter(name, self._lanes_of(state, name))
+
+    def _enter(self, name: str, lanes: Lanes) -> None:
+        self._member_of[name] = lanes
+        for lane in lanes:
+            heapq.heappush(self._lanes.setdefault(lane, []), (self._order(name), name))
+
+    def _head(self, lane: str) -> str | None:
+        """Return the oldest that is still in the lane; those that left are dropped when they get there."""
+        members = self._lanes.get(lane, [])
+        while members and members[0][1] not in self._member_of:
+            heapq.heappop(members)
+        if not members:
+            self._lanes.pop(lane, None)
+            return None
+        return members[0][1]
+
+    def _leave(self, name: str, *, stays: bool) -> None:
+        """Take a name out of its lanes, unless it only changed folders, and let those behind it come up."""
+        if stays:
+            return
+        for lane in self._member_of.pop(name, ()):
+            head = self._head(lane)
+            if head is not None and head not in self._running:
+                heapq.heappush(self._ready, (self._order(head), head))

@@ -1,0 +1,59 @@
+"""Left-behind children: processes that a script started and that outlive it.
+
+Owns: this process's role as the one that orphans fall to (a "child subreaper"), and finding them.
+Promises: a grandchild that left the script's process group and session is found all the same.
+Does not promise: to tell whose it is, where a process wiped its environment and several scripts run.
+Source: prctl(2) PR_SET_CHILD_SUBREAPER, proc(5).
+"""
+
+import ctypes
+import os
+import signal
+from collections.abc import Collection
+from contextlib import suppress
+from pathlib import Path
+
+_PR_SET_CHILD_SUBREAPER = 36
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def adopt_orphans() -> None:
+    """Make orphans among this process's descendants its children. Raises: OSError."""
+    if _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
+
+
+def all_children() -> set[int]:
+    """Return the process ids of all children, of every thread, ended ones that nobody waited for included."""
+    found: set[int] = set()
+    for task in Path("/proc/self/task").iterdir():
+        with suppress(OSError):  # a thread that has just ended
+            found.update(map(int, (task / "children").read_text().split()))
+    return found
+
+
+def environment_value(process: int, variable: str) -> str | None:
+    """Return the value that a process was started with; None if unknown (ended, wiped, another user's)."""
+    try:
+        content = Path(f"/proc/{process}/environ").read_bytes()
+    except OSError:
+        return None
+    prefix = variable.encode() + b"="
+    return next((os.fsdecode(e[len(prefix) :]) for e in content.split(b"\0") if e.startswith(prefix)), None)
+
+
+def reap(processes: Collection[int]) -> set[int]:
+    """Wait for those that have ended; return the others."""
+    alive = set()
+    for process in processes:
+        with suppress(ChildProcessError):
+            if os.waitpid(process, os.WNOHANG) == (0, 0):
+                alive.add(process)
+    return alive
+
+
+def kill(processes: Collection[int]) -> None:
+    """Send SIGKILL to each."""
+    for process in processes:
+        with suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)

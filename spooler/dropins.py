@@ -1,0 +1,82 @@
+"""Drop-in scripts: which executables in a folder are run for a notification, and why others aren't.
+
+Owns: the rules for names and modes, and the order.
+Promises: what is there now counts: nothing is remembered but digests of files that didn't change.
+Does not promise: that a script can be executed; that shows when it is run.
+"""
+
+import hashlib
+import os
+import re
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+# Editors', packagers' and administrators' ways to say: not this one.
+_IGNORED_NAME = re.compile(r"[._].*|.*(~|\.bak|\.disabled|\.swp|\.dpkg-[^.]*|\.rpm[^.]*)", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """An executable that runs. `version` is a digest of its content."""
+
+    name: str
+    path: Path
+    version: str
+
+
+def find(folder: Path, notification_type: str) -> list[Script]:
+    """Return the scripts for a type: those in `folder` and those in `folder/<type>/`, merged by name.
+
+    Raises: OSError if the folder can't be read or isn't there: no script must not be mistaken for that.
+    """
+    candidates = list(_examine(folder))
+    own = folder / notification_type
+    if own.is_dir():
+        candidates += _examine(own)
+    scripts = [(path.name, path.parent != folder, path) for path, ignored in candidates if not ignored]
+    return [Script(name, path, _version(path)) for name, _own, path in sorted(scripts)]
+
+
+def examine(folder: Path) -> list[tuple[Path, str]]:
+    """Return every file in the folder and its subfolders with why it is ignored; empty where it runs.
+
+    Raises: OSError.
+    """
+    found = list(_examine(folder))
+    for entry in sorted(folder.iterdir()):
+        if entry.is_dir() and not entry.name.startswith("."):
+            found += _examine(entry)
+    return found
+
+
+def _examine(folder: Path) -> Iterator[tuple[Path, str]]:
+    for entry in sorted(folder.iterdir()):
+        if not entry.is_dir():
+            yield entry, _why_ignored(entry)
+
+
+def _why_ignored(path: Path) -> str:
+    if found := _IGNORED_NAME.fullmatch(path.name):
+        return f"its name {'ends in ' + found[1] if found[1] else 'starts with ' + path.name[0]}"
+    try:
+        status = path.stat()
+    except OSError as error:
+        return f"it can't be read: {error.strerror}"
+    if not stat.S_ISREG(status.st_mode):
+        return "it is no regular file"
+    if not status.st_mode & 0o111:
+        return f"it has no run bit (chmod +x {path})"
+    return "" if os.access(path, os.X_OK) else f"user id {os.geteuid()} may not run it"
+
+
+def _version(path: Path) -> str:
+    status = path.stat()
+    return _digest(path, status.st_ino, status.st_mtime_ns, status.st_ctime_ns, status.st_size)
+
+
+@lru_cache(maxsize=256)
+def _digest(path: Path, *_identity: int) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]

@@ -1,0 +1,106 @@
+"""The intake: which of the files in `incoming/` and `retry/` may be looked at, told to the backlog.
+
+Owns: listing those folders, and judging names that didn't come from the receiver.
+Promises: a name is passed on only when no older one can be missing from the same listing; what somebody is
+still copying waits until its size has stood still for 2 s; what is no regular file is reported once and
+left alone.
+Does not promise: to be called at the right moment; it is the truth whenever it is.
+"""
+
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from datetime import UTC, datetime
+
+from spooler.backlog import Backlog
+from spooler.log import get_logger
+from spooler.name import Name, stamp
+from spooler.notification import Notification
+from spooler.spool import WebhookSpool
+from spooler.state import State
+
+STILL_SECONDS = 2.0
+
+
+class Intake:
+    """Looks into one webhook's folders."""
+
+    def __init__(self, spool: WebhookSpool, *, by_contact: bool) -> None:
+        """by_contact: notifications of one contact share a lane, not only those of one id."""
+        self._spool = spool
+        self._by_contact = by_contact
+        self.backlog = Backlog(self._lanes, self._order)
+        self._young: set[str] = set()  # stamped after the last listing began
+        self._sizes: dict[
+            str, tuple[int, float]
+        ] = {}  # of foreign names: the size, and since when it is that
+        self._orders: dict[str, str] = {}  # of foreign names
+        self._reported: set[str] = set()
+        self.look_again_soon = False  # something is there that may not be passed on yet
+
+    def look(self) -> None:
+        """List the folders and tell the backlog. Raises: OSError."""
+        incoming = self._spool.listing(State.INCOMING)
+        retry = self._spool.listing(State.RETRY)
+        for name in (*incoming.odd, *retry.odd):
+            self.report(name, "is no regular file")
+        passed = [name for name in incoming.names if self._may_pass(name, incoming.complete_to)]
+        self._young = {name for name in incoming.names if name > incoming.complete_to and Name.parse(name)}
+        self.look_again_soon = len(passed) < len(incoming.names)
+        for forgotten in self._sizes.keys() - set(incoming.names):
+            del self._sizes[forgotten]
+        self.backlog.update(passed, dict(self._due_times(retry.names)))
+
+    def report(self, name: str, what: str) -> None:
+        """Tell once of a file that is left alone."""
+        if name not in self._reported:
+            self._reported.add(name)
+            get_logger().error("left alone", webhook=self._spool.webhook, file=name, reason=what)
+
+    def _may_pass(self, name: str, complete_to: str) -> bool:
+        if Name.parse(name):
+            # RACE: a listing may show a file that was stored while it was made, and not an older one that
+            # was stored a moment before. What was there already the last time has nothing to wait for.
+            return name <= complete_to or name in self._young
+        return self._stands_still(name)
+
+    def _stands_still(self, name: str) -> bool:
+        try:
+            size = self._spool.path(State.INCOMING, name).lstat().st_size
+        except FileNotFoundError:
+            return False
+        now = self._spool.clock.monotonic()
+        known_size, since = self._sizes.setdefault(name, (size, now))
+        if size != known_size:
+            self._sizes[name] = (size, now)
+            return False
+        return now - since >= STILL_SECONDS
+
+    def _due_times(self, names: Iterable[str]) -> Iterator[tuple[str, float]]:
+        for name in names:
+            with suppress(FileNotFoundError):
+                yield name, self._spool.due(name)
+
+    def _order(self, name: str) -> str:
+        """Return by what a name sorts: one that a person gave sorts by the file's age."""
+        if Name.parse(name):
+            return name
+        if name not in self._orders:
+            self._orders[name] = f"{stamp(self._age(name))}_{name}"
+        return self._orders[name]
+
+    def _age(self, name: str) -> datetime:
+        for state in (State.INCOMING, State.RETRY):
+            with suppress(OSError):
+                return datetime.fromtimestamp(self._spool.path(state, name).lstat().st_mtime, UTC)
+        return self._spool.clock.now()
+
+    def _lanes(self, state: State, name: str) -> tuple[str, ...]:
+        try:
+            notification = Notification.read(self._spool.read(state, name))
+        except OSError:
+            return ()
+        parsed = Name.parse(name)
+        lanes = [f"id {parsed.id if parsed else notification.id}"]
+        if self._by_contact and notification.order_key is not None:
+            lanes.append(f"contact {notification.order_key}")
+        return tuple(lanes)

@@ -1,0 +1,124 @@
+"""The processor: the loop that looks, takes what is next, and lets workers give it its turn.
+
+Owns: how many turns run at once, and the orderly end.
+Promises: every waiting file is found within 5 s, watched or not (see `spooler.webhook_queue` for very large
+folders). No error of one webhook's folder stops the others.
+Does not promise: to be alone on the spool; whoever starts it holds the lock.
+Logs: its start and its end.
+"""
+
+import queue
+import random
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+from spooler import recovery
+from spooler.attempt import Attempt
+from spooler.clock import Clock, SystemClock
+from spooler.config import Configuration, Webhook
+from spooler.finished import FinishedIds
+from spooler.log import get_logger
+from spooler.scripts import Runner, Stop
+from spooler.spool import WebhookSpool
+from spooler.state import State
+from spooler.turn import Settled, Turn
+from spooler.watcher import Watcher
+from spooler.webhook_queue import WebhookQueue
+
+_WATCHED = (State.INCOMING, State.RETRY)
+
+
+class Processor:
+    """Works on a whole spool until it is told to stop."""
+
+    def __init__(self, configuration: Configuration, *, clock: Clock | None = None) -> None:
+        """Prepare the folders, and put right what a crash left. Raises: SpoolUnusableError."""
+        self._workers = configuration.processor.workers
+        self._stop = Stop()
+        self._wake = threading.Event()
+        self._hinted = threading.Event()
+        self._ended: queue.SimpleQueue[tuple[WebhookQueue, str, Settled | None]] = queue.SimpleQueue()
+        self._busy = 0
+        self._turns: list[tuple[WebhookQueue, Turn]] = []
+        runner = Runner(self._stop)
+        spools = []
+        for webhook in configuration.webhooks.values():
+            spool = WebhookSpool(configuration.spool, webhook.name, clock or SystemClock())
+            spools.append(spool)
+            self._turns.append((WebhookQueue(webhook, spool), self._turn(webhook, spool, runner)))
+        self._watcher = Watcher([s.folder(state) for s in spools for state in _WATCHED], self._hint)
+
+    def _hint(self) -> None:
+        self._hinted.set()
+        self._wake.set()
+
+    def _turn(self, webhook: Webhook, spool: WebhookSpool, runner: Runner) -> Turn:
+        spool.prepare()
+        recovery.recover(spool)
+        finished = FinishedIds(spool, webhook.processing.deduplicate_for)
+        finished.load()
+        attempt = Attempt(webhook, spool, runner, self._stop)
+        return Turn(webhook, spool, attempt, finished, random.SystemRandom().random)
+
+    def stop(self) -> None:
+        """Ask for an orderly end; may be called from a signal handler or another thread."""
+        self._stop.request()
+        self._wake.set()
+
+    def run(self) -> None:
+        """Work until `stop`; return when the running scripts have ended and everything is settled."""
+        self._watcher.start()
+        log = get_logger()
+        log.info("processor ready", workers=self._workers, watching=self._watcher.works)
+        try:
+            with ThreadPoolExecutor(self._workers, "worker") as pool:
+                while not self._stop.requested:
+                    self._wake.clear()
+                    self._step(pool)
+                    self._wake.wait(self._idle_seconds())
+        finally:
+            self._watcher.stop()
+            log.info("processor ended")
+
+    def _idle_seconds(self) -> float:
+        workers_free = self._busy < self._workers
+        return min(waiting.idle_seconds(workers_free=workers_free) for waiting, _turn in self._turns)
+
+    def _step(self, pool: ThreadPoolExecutor) -> None:
+        """Take in what has ended and what has arrived, and start as many turns as there is room for."""
+        hinted = self._hinted.is_set()
+        self._hinted.clear()
+        self._collect()
+        self._watcher.check()
+        for waiting, _turn in self._turns:
+            waiting.look(hinted=hinted)
+        while self._busy < self._workers and not self._stop.requested:
+            candidates = [
+                (found, place) for place, (waiting, _) in enumerate(self._turns) if (found := waiting.peek())
+            ]
+            if not candidates:
+                return
+            (_order, state, name), place = min(candidates)
+            waiting, turn = self._turns[place]
+            waiting.take(name)
+            self._busy += 1
+            pool.submit(self._take, waiting, turn, state, name)
+
+    def _take(self, waiting: WebhookQueue, turn: Turn, state: State, name: str) -> None:
+        """Give a notification its turn, in a worker's thread. The outermost frame: nothing gets past it."""
+        settled: Settled | None = None
+        try:
+            settled = turn.take(state, name)
+        except OSError as error:
+            waiting.report(name, str(error))
+        except Exception:  # noqa: BLE001 - the outermost frame: nothing may be lost
+            get_logger().exception("defect", file=name)
+            settled = Settled(State.PROCESSING, name)
+        self._ended.put((waiting, name, settled))
+        self._wake.set()
+
+    def _collect(self) -> None:
+        while not self._ended.empty():
+            waiting, name, settled = self._ended.get()
+            self._busy -= 1
+            waiting.settle(name, settled)

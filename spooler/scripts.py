@@ -1,0 +1,242 @@
+"""Running one executable: standard input, environment, output, time limit, and its end with all it started.
+
+Owns: the life of a script's processes.
+Promises: `run` returns at most `timeout` + 5 s (and what the kernel needs) after its start; by then the
+script's process group and what had left it are gone. Output is read whatever there is of it, and at most
+16 KiB of its end are kept. Nothing is inherited but standard input and output.
+Does not promise: limits on memory, files or processes; those are the service manager's.
+TRUST: a script is a guest, and may do anything its user may.
+"""
+
+import contextlib
+import errno
+import math
+import os
+import select
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from spooler import children
+from spooler.log import get_logger
+from spooler.outcome import CANNOT_EXECUTE, NOT_FOUND, Exit
+
+OUTPUT_BYTES = 16 * 1024
+KILL_AFTER_SECONDS = 5.0
+STOP_AFTER_SECONDS = 10.0  # what a running script is left when spooler stops
+_READ_BYTES = 64 * 1024
+_POLL_SECONDS = 0.01
+_DRAIN_BYTES = 1 << 20  # more than a pipe holds: a grandchild that writes on can't hold us up
+_OWNER_VARIABLE = "SPOOLER_FILE"
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """How a run of a script ended."""
+
+    exit: Exit
+    seconds: float
+    output: str
+
+
+class Stop:
+    """Says, once and for all threads, that spooler is to stop."""
+
+    def __init__(self) -> None:
+        self._read, self._write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self.requested = False
+
+    def request(self) -> None:
+        """Ask for the stop; may be called from a signal handler."""
+        if not self.requested:
+            self.requested = True
+            os.write(self._write, b"\0")
+
+    def fileno(self) -> int:
+        """Return a descriptor that becomes readable with the request, and stays so."""
+        return self._read
+
+
+class Runner:
+    """Runs scripts, one in each of the threads that call it."""
+
+    def __init__(self, stop: Stop) -> None:
+        self._stop = stop
+        # RACE: a child that was just started must not be taken for a stray of another's.
+        self._lock = threading.Lock()
+        self._leaders: dict[int, str] = {}
+        children.adopt_orphans()
+
+    def run(
+        self, script: Path, *, body: int, environment: Mapping[str, str], folder: Path, timeout_seconds: float
+    ) -> Run:
+        """Run a script in `folder`, with the descriptor `body` as standard input."""
+        started = time.monotonic()
+        try:
+            process = self._start(script, body, environment, folder)
+        except OSError as error:
+            shell_status, words = _why_not_started(script, error)
+            return Run(shell_status, time.monotonic() - started, words)
+        try:
+            output = _Output(process)
+            ended_by = self._wait(process, output, started + timeout_seconds)
+        finally:
+            with self._lock:
+                del self._leaders[process.pid]
+        status: Exit = ended_by or ("killed" if process.returncode < 0 else process.returncode)
+        return Run(status, time.monotonic() - started, output.text())
+
+    def _start(
+        self, script: Path, body: int, environment: Mapping[str, str], folder: Path
+    ) -> "subprocess.Popen[bytes]":
+        with self._lock:
+            process = subprocess.Popen(
+                [script],
+                stdin=body,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                cwd=folder,
+                env=environment,
+                start_new_session=True,
+                bufsize=0,
+            )
+            self._leaders[process.pid] = environment.get(_OWNER_VARIABLE, "")
+        return process
+
+    def _wait(self, process: "subprocess.Popen[bytes]", output: "_Output", deadline: float) -> Exit | None:
+        """Wait for the script, then end what it leaves; return why it was ended, None if it did so itself."""
+        reason: Exit = "timeout"
+        ended_by: Exit | None = None
+        with _pidfd(process.pid) as pidfd:
+            watched = {pidfd, output.fileno(), self._stop.fileno()}
+            while pidfd not in (ready := _readable(watched, deadline)):
+                now = time.monotonic()
+                if output.fileno() in ready and not output.read():
+                    watched.remove(output.fileno())
+                if self._stop.fileno() in ready:
+                    watched.remove(self._stop.fileno())
+                    if ended_by is None and now + STOP_AFTER_SECONDS < deadline:
+                        reason, deadline = "interrupted", now + STOP_AFTER_SECONDS
+                elif now >= deadline and ended_by is None:
+                    os.killpg(process.pid, signal.SIGTERM)
+                    ended_by, deadline = reason, now + KILL_AFTER_SECONDS
+                elif now >= deadline:
+                    os.killpg(process.pid, signal.SIGKILL)
+                    deadline = math.inf
+        output.drain()
+        self._end_leftovers(process, deadline if ended_by else 0)
+        return ended_by
+
+    def _end_leftovers(self, process: "subprocess.Popen[bytes]", grace_until: float) -> None:
+        """Reap the script and end everything that it left behind.
+
+        grace_until: until when what was sent SIGTERM may clean up, monotonic seconds.
+        """
+        if grace_until < time.monotonic():
+            # While its leader isn't reaped, the group's number can't be another's.
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        give_up_at = max(grace_until, time.monotonic()) + KILL_AFTER_SECONDS
+        while strays := self._strays(process.pid):
+            now = time.monotonic()
+            if now >= give_up_at:
+                get_logger().warning("left behind", processes=sorted(strays), script=str(process.args))
+                return
+            if now >= grace_until:
+                children.kill(strays)
+            time.sleep(_POLL_SECONDS)
+
+    def _strays(self, leader: int) -> set[int]:
+        """Reap what has ended of the script's orphans, and return the living."""
+        with self._lock:
+            others = {pid: owner for pid, owner in self._leaders.items() if pid != leader}
+            orphans = children.all_children() - others.keys()
+        return children.reap([orphan for orphan in orphans if not _belongs_to(orphan, others.values())])
+
+
+def _belongs_to(orphan: int, others: Collection[str]) -> bool:
+    """Say whether an orphan is that of a script that still runs; if nothing tells, rather yes."""
+    owner = children.environment_value(orphan, _OWNER_VARIABLE)
+    return bool(others) if owner is None else owner in others
+
+
+class _Output:
+    """The end of what a script writes, read as it comes."""
+
+    def __init__(self, process: "subprocess.Popen[bytes]") -> None:
+        assert process.stdout is not None  # noqa: S101 - it was started with a pipe
+        self._pipe = process.stdout
+        os.set_blocking(self._pipe.fileno(), False)
+        self._end = bytearray()
+
+    def fileno(self) -> int:
+        return self._pipe.fileno()
+
+    def read(self) -> int:
+        """Take what is there; return how much, 0 at the end. Nothing there yet counts as something."""
+        try:
+            chunk = os.read(self._pipe.fileno(), _READ_BYTES)
+        except BlockingIOError:
+            return 1
+        self._end += chunk
+        del self._end[:-OUTPUT_BYTES]
+        return len(chunk)
+
+    def drain(self) -> None:
+        """Take what the script left in the pipe, and close it."""
+        with contextlib.suppress(BlockingIOError):
+            for _ in range(_DRAIN_BYTES // _READ_BYTES):
+                chunk = os.read(self._pipe.fileno(), _READ_BYTES)
+                if not chunk:
+                    break
+                self._end += chunk
+        self._pipe.close()
+
+    def text(self) -> str:
+        """Return at most 16 KiB (as UTF-8); bytes that are no UTF-8 stand there as `\\xff`."""
+        text = bytes(self._end[-OUTPUT_BYTES:]).decode("utf-8", "backslashreplace")
+        return text.encode()[-OUTPUT_BYTES:].decode("utf-8", "ignore")
+
+
+@contextlib.contextmanager
+def _pidfd(process: int) -> Iterator[int]:
+    descriptor = os.pidfd_open(process)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _readable(descriptors: Collection[int], deadline: float) -> set[int]:
+    """Wait until one can be read, or until the deadline; return those that can."""
+    poll = select.poll()
+    for descriptor in descriptors:
+        poll.register(descriptor, select.POLLIN)
+    wait = None if deadline == math.inf else max(0.0, deadline - time.monotonic()) * 1000
+    return {descriptor for descriptor, _events in poll.poll(None if wait is None else math.ceil(wait))}
+
+
+def _why_not_started(script: Path, error: OSError) -> tuple[int, str]:
+    """Return the exit status that a shell would give, and what is wrong in plain words."""
+    if not script.exists():
+        return NOT_FOUND, f"{script} isn't there any more"
+    if error.errno == errno.ENOENT:
+        return NOT_FOUND, f"{script} can't be executed: its interpreter ({_first_line(script)}) doesn't exist"
+    if error.errno == errno.ENOEXEC:
+        return (
+            CANNOT_EXECUTE,
+            f"{script} can't be executed: neither a program for this machine nor a script with a #! line",
+        )
+    if error.errno == errno.ETXTBSY:
+        return CANNOT_EXECUTE, f"{script} can't be executed: it is being written"
+    return CANNOT_EXECUTE, f"{script} can't be executed: {error.strerror}"
+
+
+def _first_line(script: Path) -> str:
+    with contextlib.suppress(OSError), script.open("rb") as file:
+        return file.readline(256).strip().decode("utf-8", "backslashreplace")
+    return "unreadable"

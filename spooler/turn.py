@@ -1,0 +1,149 @@
+"""A notification's turn: from the claim to where it ends up.
+
+Owns: the decision what a claimed notification needs (scripts, or none and why), and carrying out what came
+of it: the outcome's move, with a note in its log.
+Promises: whatever is in the body, and whatever a script does, the notification ends in one state. A script
+that has answered 0 for it isn't run again, unless its content changed since.
+Does not promise: the order of turns; that is the backlog's.
+Logs: one line per settlement.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+
+from spooler import dropins, history
+from spooler.attempt import Attempt
+from spooler.config import Webhook
+from spooler.finished import REPEATS, FinishedIds
+from spooler.history import Progress
+from spooler.log import get_logger
+from spooler.name import Name
+from spooler.notification import Notification
+from spooler.outcome import Done, GiveUp, Outcome, Release, Retry
+from spooler.retry import delay_seconds
+from spooler.spool import WebhookSpool
+from spooler.state import State
+
+_AFTER_ERROR_SECONDS = 60  # until a notification that the disk held up is tried again
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """Where a notification is after its turn: its name there, and when it is due if it waits in `retry/`."""
+
+    state: State
+    name: str
+    due: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What a turn works with, for one webhook. `chance` returns a number from 0 to 1."""
+
+    webhook: Webhook
+    spool: WebhookSpool
+    attempt: Attempt
+    finished: FinishedIds
+    chance: Callable[[], float]
+
+    def take(self, state: State, file_name: str) -> Settled | None:
+        """Claim a waiting notification, do what it needs, and settle it; None if it is gone.
+
+        Raises: OSError if it could not be claimed; then it wasn't touched.
+        """
+        try:
+            notification = Notification.read(self.spool.read(state, file_name))
+            name = self.spool.claim(state, file_name)
+        except FileNotFoundError:
+            return None  # RACE: a person took it away
+        try:
+            progress = self._progress(state, name)
+            return self._settle(name, self._decide(name, notification, progress), progress)
+        except OSError as error:
+            get_logger().error("held up", webhook=self.webhook.name, file=name, reason=str(error))
+            return self._put_back(name)
+
+    def _progress(self, state: State, name: str) -> Progress:
+        lines = self.spool.log_lines(State.PROCESSING, name)
+        progress = Progress.of(lines, waiting=state is State.INCOMING)
+        # spooler itself lets nothing wait in retry/ that has no attempt left.
+        exhausted = state is State.RETRY and progress.attempt > self.webhook.processing.max_attempts
+        if not (progress.unsaid or exhausted):
+            return progress
+        self._note(name, "put back by hand: attempts are counted from 1, every script runs", anew=True)
+        return Progress(by_person=True)
+
+    def _decide(self, name: str, notification: Notification, progress: Progress) -> Outcome:
+        if notification.problem:
+            return GiveUp(notification.problem)
+        if notification.is_test and self.webhook.processing.test_notifications == "skip":
+            return Done("a test (isTest is true): no script was run")
+        if not notification.is_test and not progress.by_person:
+            original = self.finished.original(name)
+            if original is not None:
+                self._note(name, "a repeat: no script was run", **{REPEATS: original.name})
+                return Done()
+        return self._run_scripts(name, notification, progress)
+
+    def _run_scripts(self, name: str, notification: Notification, progress: Progress) -> Outcome:
+        parsed = Name.parse(name)
+        kind = parsed.type if parsed else notification.type
+        scripts = dropins.find(self.webhook.processors, kind)
+        if not scripts:
+            return Done(f"there is no script for {kind}: nothing was run")
+        left = [script for script in scripts if (script.name, script.version) not in progress.answered]
+        if left and progress.attempt > self.webhook.processing.max_attempts:
+            return GiveUp("its last attempt was interrupted")
+        return self.attempt.run(name, notification, progress.attempt, left)
+
+    def _settle(self, name: str, outcome: Outcome, progress: Progress) -> Settled:
+        """Carry out the outcome's move."""
+        match outcome:
+            case Done(reason):
+                if reason:
+                    self._note(name, reason)
+                settled = Settled(State.DONE, self.spool.finish(name))
+                self.finished.add(settled.name)
+            case Retry(reason):
+                settled = self._try_later(name, reason, progress.attempt)
+            case GiveUp(reason):
+                settled = self._give_up(name, reason)
+            case Release(reason):
+                settled = self._release(name, reason)
+        log = get_logger().bind(webhook=self.webhook.name, id=_id(name))
+        log.info(settled.state.value, file=settled.name, reason=getattr(outcome, "reason", "") or None)
+        return settled
+
+    def _try_later(self, name: str, reason: str, attempt: int) -> Settled:
+        delay = delay_seconds(attempt, self.webhook.processing.retry_delays, self.chance)
+        if delay is None:
+            return self._give_up(name, f"{reason}, in the last of {attempt} attempts")
+        due = self.spool.clock.now() + timedelta(seconds=delay)
+        return Settled(State.RETRY, self.spool.postpone(name, due), due.timestamp())
+
+    def _give_up(self, name: str, reason: str) -> Settled:
+        self._note(name, f"given up: {reason}")
+        return Settled(State.FAILED, self.spool.give_up(name))
+
+    def _release(self, name: str, reason: str) -> Settled:
+        lines = self.spool.log_lines(State.PROCESSING, name)
+        if lines and not history.is_open(lines[-1]):
+            self._note(name, f"back to incoming: {reason}", released=True)
+        return Settled(State.INCOMING, self.spool.release(name))
+
+    def _put_back(self, name: str) -> Settled:
+        """Let a notification wait that an error of the disk held up; that takes a rename and no room."""
+        try:
+            due = self.spool.clock.now() + timedelta(seconds=_AFTER_ERROR_SECONDS)
+            return Settled(State.RETRY, self.spool.postpone(name, due), due.timestamp())
+        except OSError:
+            return Settled(State.PROCESSING, name)
+
+    def _note(self, name: str, text: str, **marks: bool | str) -> None:
+        self.spool.record(State.PROCESSING, name, history.note(self.spool.clock.now(), text, **marks))
+
+
+def _id(file_name: str) -> str:
+    parsed = Name.parse(file_name)
+    return parsed.id if parsed else file_name

@@ -1,0 +1,109 @@
+"""One webhook's queue: when its folders are looked at, what is next, and why nothing is for now.
+
+Owns: the pace of looking, and what holds a webhook back (paused, no scripts' folder, a disk that fails).
+Promises: a hint is followed at once in small folders; in large ones listing takes a small share of the time.
+Does not promise: to run anything.
+Logs: once, what holds the webhook back, and that it goes on.
+"""
+
+from spooler import recovery
+from spooler.clock import Clock
+from spooler.config import Webhook
+from spooler.intake import Intake
+from spooler.log import get_logger
+from spooler.spool import WebhookSpool
+from spooler.state import State
+from spooler.turn import Settled
+
+LOOK_SECONDS = 5.0
+_SOON_SECONDS = 0.5
+# Listing a folder may take at most this fraction of the time, with hints and without.
+_HINTED_SHARE = 5
+_REGULAR_SHARE = 50
+
+
+class WebhookQueue:
+    """What waits for one webhook, and when to look again."""
+
+    def __init__(self, webhook: Webhook, spool: WebhookSpool) -> None:
+        self._webhook = webhook
+        self._spool = spool
+        self._clock: Clock = spool.clock
+        self._intake = Intake(spool, by_contact=webhook.processing.ordering == "contact")
+        self._backlog = self._intake.backlog
+        self._look_at = 0.0  # monotonic seconds
+        self._hints_count_from = 0.0
+        self._stuck: set[str] = set()  # in processing/, where an error of the disk left them
+        self._disk_error = ""
+        self._held = ""  # the reason that was logged last
+
+    def look(self, *, hinted: bool) -> None:
+        """Look into the folders if it is time. Errors of the disk are logged; they hold this webhook back."""
+        now = self._clock.monotonic()
+        early = hinted and now >= self._hints_count_from and not self._backlog.has_unread
+        if now < self._look_at and not early:
+            return
+        try:
+            self._take_up_stuck()
+            self._intake.look()
+            self._disk_error = ""
+        except OSError as error:
+            self._disk_error = f"the disk gave an error: {error}"
+        took = self._clock.monotonic() - now
+        pause = _SOON_SECONDS if self._intake.look_again_soon else LOOK_SECONDS
+        self._look_at = now + max(pause, took * _REGULAR_SHARE)
+        self._hints_count_from = now + took * _HINTED_SHARE
+
+    def peek(self) -> tuple[str, State, str] | None:
+        """Return (order, state, name) of what is next; None if nothing is, or the webhook is held back."""
+        return None if self._is_held() else self._backlog.peek(self._clock.now().timestamp())
+
+    def take(self, name: str) -> None:
+        """Note that its turn begins."""
+        self._backlog.take(name)
+
+    def settle(self, name: str, settled: Settled | None) -> None:
+        """Note where it is after its turn; None: gone, or left alone."""
+        if settled is None or settled.state in {State.DONE, State.FAILED}:
+            self._backlog.settle(name)
+        elif settled.state is State.RETRY and settled.due is not None:
+            self._backlog.postpone(name, settled.name, settled.due)
+        elif settled.state is State.INCOMING:
+            self._backlog.release(name, settled.name)
+        else:
+            self._backlog.settle(name)
+            self._stuck.add(settled.name)
+
+    def report(self, name: str, reason: str) -> None:
+        """Tell once that it could not even be claimed; it is left alone. May be called from any thread."""
+        self._intake.report(name, reason)
+
+    def idle_seconds(self, *, workers_free: bool) -> float:
+        """Return how long nothing has to be done for, if nobody hints and no turn ends."""
+        seconds = self._look_at - self._clock.monotonic()
+        due = self._backlog.next_due
+        if due is not None and workers_free and not self._held:
+            seconds = min(seconds, due - self._clock.now().timestamp())
+        return max(0.0, seconds)
+
+    def _is_held(self) -> bool:
+        """Say whether nothing may be taken now; log when that changes."""
+        reason = self._reason_to_wait()
+        if reason != self._held:
+            log = get_logger().bind(webhook=self._webhook.name)
+            log.warning("held back", reason=reason) if reason else log.info("goes on")
+            self._held = reason
+        return bool(reason)
+
+    def _reason_to_wait(self) -> str:
+        if self._spool.paused:
+            return "paused"
+        if not self._webhook.processors.is_dir():
+            # An empty folder means that nothing is to be run; one that isn't there, that something is wrong.
+            return f"the folder of scripts, {self._webhook.processors}, doesn't exist"
+        return self._disk_error
+
+    def _take_up_stuck(self) -> None:
+        for name in sorted(self._stuck):
+            recovery.take_up(self._spool, name)
+            self._stuck.discard(name)

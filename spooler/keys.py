@@ -1,10 +1,8 @@
-"""RSA keys: from a file's content to a key that signatures are checked with, and back into files.
+"""RSA keys: from a file's content to a key that signatures are checked with.
 
-Owns: which kinds of key file are understood, what makes a key acceptable, when a changed file is read
-again, and the pairs that are made for trying things out.
+Owns: which kinds of key file are understood, and what makes a key acceptable.
 Promises: the kind is told from the content, never from the file's name; one line says what is wrong with
-a file; private numbers in the place of public ones are never decoded; a running keyring never loses its
-last good keys. Logs `key loaded`, `key warning` and `key kept`.
+a file; private numbers in the place of public ones are never decoded.
 Does not promise: that a key is the sender's (compare fingerprints), or that a certificate is valid now or
 was issued by anyone: here a certificate is only the wrapping of a key.
 """
@@ -12,11 +10,7 @@ was issued by anyone: here a certificate is only the wrapping of a key.
 import base64
 import codecs
 import hashlib
-import os
 import re
-import threading
-import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,17 +18,11 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
-from cryptography.hazmat.primitives.asymmetric.rsa import (
-    RSAPrivateKey,
-    RSAPublicKey,
-    RSAPublicNumbers,
-    generate_private_key,
-)
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey, RSAPublicNumbers
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from defusedxml import DefusedXmlException, ElementTree
 
-from spooler.errors import KeyFileError, SpoolerError
-from spooler.log import get_logger
+from spooler.errors import KeyFileError
 
 MAX_FILE_BYTES = 64 * 1024
 MIN_BITS, SOUND_BITS, MAX_BITS = 1024, 2048, 16384
@@ -91,7 +79,7 @@ class Key:
 
 def load_key(path: Path) -> Key:
     """Return the public key in a file (see `parse_key`). Raises: KeyFileError."""
-    return parse_key(_read(path), str(path))
+    return parse_key(read_file(path), str(path))
 
 
 def parse_key(content: bytes, name: str) -> Key:
@@ -101,22 +89,24 @@ def parse_key(content: bytes, name: str) -> Key:
     UTF-16. Raises: KeyFileError, which says what the file is instead.
     """
     if len(content) > MAX_FILE_BYTES:
-        raise _refusal(name, f"is larger than {MAX_FILE_BYTES // 1024} KiB")
-    text = _text(content)
+        raise refusal(name, f"is larger than {MAX_FILE_BYTES // 1024} KiB")
+    text = text_of(content)
     if text.startswith("<"):
         kind, numbers, warnings = ".NET XML key", *_from_xml(text, name)
     elif _PEM_BEGIN.search(text):
         kind, numbers, warnings = *_from_pem(text, name), ()
     else:
-        raise _refusal(name, f"is {_stranger(content, text)}")
+        raise refusal(name, f"is {_stranger(content, text)}")
     return Key(_check(numbers, name), name, kind, (*warnings, *_weakness(numbers)))
 
 
-def _refusal(name: str, what: str, wanted: str = _EXPECTED) -> KeyFileError:
+def refusal(name: str, what: str, wanted: str = _EXPECTED) -> KeyFileError:
+    """Return the error for a file that is something else than what was wanted."""
     return KeyFileError(f"{name}: {what}; {wanted}")
 
 
-def _read(path: Path) -> bytes:
+def read_file(path: Path) -> bytes:
+    """Return what can be a key file's content, and one byte more of what can't. Raises: KeyFileError."""
     try:
         with path.open("rb") as file:
             return file.read(MAX_FILE_BYTES + 1)
@@ -127,7 +117,8 @@ def _read(path: Path) -> bytes:
         raise KeyFileError(f"{path}: can't be read: {reason}") from None
 
 
-def _text(content: bytes) -> str:
+def text_of(content: bytes) -> str:
+    """Return the text of a file, whatever editor wrote it."""
     # Windows' editors and shells put a mark in front, and some write UTF-16.
     utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     return content.decode("utf-16" if utf16 else "utf-8-sig", errors="replace").strip()
@@ -149,26 +140,24 @@ def _from_pem(text: str, name: str) -> tuple[str, RSAPublicNumbers]:
     labels = _PEM_BEGIN.findall(text)
     label = labels[0]
     if any("PRIVATE" in each for each in labels):
-        raise _refusal(
-            name, "is a private key", "spooler needs the public one, and the private one elsewhere"
-        )
+        raise refusal(name, "is a private key", "spooler needs the public one, and the private one elsewhere")
     if label not in _PEM_KINDS:
-        raise _refusal(name, f"is {_PEM_STRANGERS.get(label, f'PEM of another kind, {label!a}')}")
+        raise refusal(name, f"is {_PEM_STRANGERS.get(label, f'PEM of another kind, {label!a}')}")
     if len(labels) > 1:
-        raise _refusal(name, f"holds {len(labels)} PEM blocks", "there is one key to a file")
+        raise refusal(name, f"holds {len(labels)} PEM blocks", "there is one key to a file")
     encoded, end, _ = text.partition(f"-----BEGIN {label}-----")[2].partition(f"-----END {label}-----")
     if not end:
-        raise _refusal(name, f"is PEM damaged at its end (no -----END {label}-----)")
+        raise refusal(name, f"is PEM damaged at its end (no -----END {label}-----)")
     try:
         public = _from_der(base64.b64decode("".join(encoded.split()), validate=True), label)
     except (ValueError, x509.InvalidVersion):
-        raise _refusal(name, "is PEM damaged on the way (copy it again, as a whole)") from None
+        raise refusal(name, "is PEM damaged on the way (copy it again, as a whole)") from None
     except UnsupportedAlgorithm:
-        raise _refusal(name, "is a key of another algorithm than RSA") from None
+        raise refusal(name, "is a key of another algorithm than RSA") from None
     if not isinstance(public, RSAPublicKey):
         elliptic = isinstance(public, EllipticCurvePublicKey)
         kind = "an elliptic-curve key" if elliptic else f"a key of {type(public).__name__}"
-        raise _refusal(name, f"is {kind.removesuffix('PublicKey')}, not RSA")
+        raise refusal(name, f"is {kind.removesuffix('PublicKey')}, not RSA")
     return _PEM_KINDS[label], public.public_numbers()
 
 
@@ -181,15 +170,15 @@ def _from_der(der: bytes, label: str) -> object:
 def _from_xml(text: str, name: str) -> tuple[RSAPublicNumbers, tuple[str, ...]]:
     """Return the public numbers, and a warning if the file holds the private ones too."""
     if "<html" in text[:2000].lower():
-        raise _refusal(name, "is HTML, a saved web page")
+        raise refusal(name, "is HTML, a saved web page")
     try:
         root = ElementTree.fromstring(text, forbid_dtd=True)
     except DefusedXmlException:
-        raise _refusal(name, "is XML with a DTD") from None
+        raise refusal(name, "is XML with a DTD") from None
     except (ElementTree.ParseError, ValueError) as error:
-        raise _refusal(name, f"is damaged XML ({error})") from None
+        raise refusal(name, f"is damaged XML ({error})") from None
     if _local(root.tag) != "RSAKeyValue":
-        raise _refusal(name, f"is XML of another kind (<{_local(root.tag)}>)")
+        raise refusal(name, f"is XML of another kind (<{_local(root.tag)}>)")
     parts = {_local(part.tag): part.text or "" for part in root}
     numbers = RSAPublicNumbers(n=_number(parts, "Modulus", name), e=_number(parts, "Exponent", name))
     # TRUST: private numbers are noticed by their names; nothing decodes their values.
@@ -208,176 +197,26 @@ def _number(parts: dict[str, str], part: str, name: str) -> int:
     try:
         return int.from_bytes(base64.b64decode("".join(parts[part].split()), validate=True), "big")
     except KeyError:
-        raise _refusal(name, f"is an <RSAKeyValue> without <{part}>") from None
+        raise refusal(name, f"is an <RSAKeyValue> without <{part}>") from None
     except ValueError:
-        raise _refusal(name, f"is XML with broken base64 in <{part}>") from None
+        raise refusal(name, f"is XML with broken base64 in <{part}>") from None
 
 
 def _check(numbers: RSAPublicNumbers, name: str) -> RSAPublicKey:
     """The library takes 15-valued, even and 20,000-bit moduli without a word."""
     bits = numbers.n.bit_length()
     if not MIN_BITS <= bits <= MAX_BITS:
-        raise _refusal(name, f"is a key of {bits} bits", f"{MIN_BITS} to {MAX_BITS} are accepted")
+        raise refusal(name, f"is a key of {bits} bits", f"{MIN_BITS} to {MAX_BITS} are accepted")
     if numbers.n % 2 == 0:
-        raise _refusal(name, "is no RSA key, its modulus is even (damaged?)")
+        raise refusal(name, "is no RSA key, its modulus is even (damaged?)")
     if numbers.e < 3 or numbers.e % 2 == 0:
-        raise _refusal(name, "is no RSA key, its exponent is even or below 3 (damaged?)")
+        raise refusal(name, "is no RSA key, its exponent is even or below 3 (damaged?)")
     try:
         return numbers.public_key()
     except ValueError as error:
-        raise _refusal(name, f"is no RSA key ({error})") from None
+        raise refusal(name, f"is no RSA key ({error})") from None
 
 
 def _weakness(numbers: RSAPublicNumbers) -> tuple[str, ...]:
     bits = numbers.n.bit_length()
     return (f"has only {bits} bits, {SOUND_BITS} are advisable",) if bits < SOUND_BITS else ()
-
-
-_Stamp = tuple[int, ...]  # equal for equal content; of one number (the errno) where there is no file
-_CLOCK_TICK_NS = 2_000_000_000  # two writes closer than this may bear the same times
-
-
-def _stamp(path: Path) -> _Stamp:
-    try:
-        found = path.stat()
-    except OSError as error:
-        return (error.errno or 0,)
-    # st_ctime_ns too: `chmod` mends an unreadable file without touching the other three.
-    return (found.st_ctime_ns, found.st_mtime_ns, found.st_size, found.st_ino)
-
-
-class _WatchedFile:
-    """One file of a keyring: its last good key, and what it looked like then."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._refused: _Stamp | None = None
-        self._take(_stamp(path), load_key(path))
-
-    def refresh(self, force: bool) -> None:
-        """Read the file again if it may have changed; keep the last good key if it is none any more."""
-        # RACE: stat before reading, so that what is written after the stat is seen the next time.
-        stamp = _stamp(self._path)
-        if stamp == self._taken and self._settled and not force:
-            self._refused = None  # what was refused is gone: a link or a folder was put back
-            return
-        try:
-            key = load_key(self._path)
-        except KeyFileError as error:
-            # Tried again at every call, for the reason may lie outside of the file; reported once.
-            if force or stamp != self._refused:
-                get_logger().error("key kept", file=str(self._path), reason=str(error))
-            self._refused = stamp
-            return
-        self._take(stamp, key, quietly=key == self.key and stamp == self._taken and not force)
-
-    def _take(self, stamp: _Stamp, key: Key, quietly: bool = False) -> None:
-        self.key = key
-        self._taken = stamp
-        self._refused = None
-        # RACE: a file written twice within one tick of the clock, and read in between, keeps its stamp.
-        self._settled = time.time_ns() - stamp[0] > _CLOCK_TICK_NS
-        if quietly:
-            return
-        log = get_logger()
-        log.info("key loaded", file=key.name, kind=key.kind, bits=key.bits, fingerprint=key.fingerprint)
-        for warning in key.warnings:
-            log.warning("key warning", file=key.name, reason=warning)
-
-
-class Keyring:
-    """The keys of one webhook, kept up to date with their files while requests come in.
-
-    A key whose file is removed stays: to withdraw a key, take it out of the configuration. Any thread may
-    call anything at any time.
-    """
-
-    def __init__(self, paths: Sequence[Path]) -> None:
-        """Load every file. Raises: KeyFileError for the first that can't be used."""
-        self._lock = threading.Lock()
-        self._files = [_WatchedFile(path) for path in paths]
-        self._keys = tuple(file.key for file in self._files)
-
-    @property
-    def keys(self) -> tuple[Key, ...]:
-        """The last good key of each file, in the order of the paths."""
-        return self._keys
-
-    def refresh(self, force: bool = False) -> None:
-        """Read the files that changed (with `force`: all); costs one `stat` a file when none did."""
-        with self._lock:
-            for file in self._files:
-                file.refresh(force)
-            self._keys = tuple(file.key for file in self._files)
-
-
-def load_private_key(path: Path) -> RSAPrivateKey:
-    """Return the private key in a PEM file, for the sender. Raises: KeyFileError."""
-    content = _read(path)
-    wanted = "signing needs a private RSA key in PEM, without a passphrase"
-    try:
-        key = serialization.load_pem_private_key(_text(content).encode(), password=None)
-    except TypeError:
-        raise _refusal(str(path), "is encrypted", wanted) from None
-    except UnsupportedAlgorithm:
-        raise _refusal(str(path), "is a private key of another algorithm than RSA", wanted) from None
-    except ValueError:
-        raise _refusal(str(path), f"is {_not_private(content)}", wanted) from None
-    if not isinstance(key, RSAPrivateKey):
-        raise _refusal(str(path), "is a private key of another algorithm than RSA", wanted)
-    return key
-
-
-def _not_private(content: bytes) -> str:
-    try:
-        return f"a public key ({parse_key(content, '').kind})"
-    except KeyFileError:
-        return "no private key, or a damaged one"
-
-
-def generate(bits: int = 2048) -> RSAPrivateKey:
-    """Return a fresh private key with a modulus of `bits` bits (1024 or more, else ValueError)."""
-    return generate_private_key(public_exponent=65537, key_size=bits)
-
-
-def to_xml(public: RSAPublicKey) -> str:
-    """Return the key as .NET's `RSA.ToXmlString(false)` writes it: one line, big-endian base64."""
-    numbers = public.public_numbers()
-    return (
-        f"<RSAKeyValue><Modulus>{_base64(numbers.n)}</Modulus>"
-        f"<Exponent>{_base64(numbers.e)}</Exponent></RSAKeyValue>"
-    )
-
-
-def _base64(number: int) -> str:
-    return base64.b64encode(number.to_bytes((number.bit_length() + 7) // 8, "big")).decode("ascii")
-
-
-def write_pair(directory: Path, key: RSAPrivateKey) -> list[Path]:
-    """Write `private.pem` (mode 0600), `public.pem` and `public.xml`; return their paths.
-
-    Raises: SpoolerError if one of them exists (then nothing is written), or can't be written.
-    """
-    public = key.public_key()
-    files = {
-        directory / "private.pem": key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()),
-        directory / "public.pem": public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo),
-        directory / "public.xml": to_xml(public).encode("ascii"),
-    }
-    for path in files:
-        if os.path.lexists(path):
-            raise SpoolerError(f"{path}: exists already, and keys are never overwritten; name another folder")
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        for path, content in files.items():
-            _write_new(path, content, mode=0o600 if path.name == "private.pem" else 0o644)
-    except OSError as error:
-        raise SpoolerError(f"{error.filename or directory}: can't be written: {error.strerror}") from None
-    return list(files)
-
-
-def _write_new(path: Path, content: bytes, mode: int) -> None:
-    # RACE: O_EXCL, so that a file made since the look above isn't overwritten, and no link followed.
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)

@@ -18,7 +18,7 @@ from spooler.answers import CONTENT_TYPE, RETRY_AFTER_SECONDS, Answer
 from spooler.clock import Clock, SystemClock
 from spooler.config import Configuration, Webhook
 from spooler.errors import SignatureRefusedError, StorageUnavailableError
-from spooler.keys import Keyring
+from spooler.keyring import Keyring
 from spooler.log import get_logger
 from spooler.notification import Notification
 from spooler.rejected import Rejected

@@ -1,6 +1,6 @@
 """`spooler keygen`: a key pair for trying things out.
 
-Owns: the command's words. The files are `spooler.keys`'s.
+Owns: the command's words. The files are `spooler.keypair`'s.
 Promises: nothing that exists is overwritten.
 Does not promise: a key for production. There the sender holds the private key, and shows the public one.
 """
@@ -11,7 +11,8 @@ from pathlib import Path
 
 import click
 
-from spooler import keys
+from spooler.keypair import generate, write_pair
+from spooler.keys import MAX_BITS, MIN_BITS, load_key
 
 _PURPOSES = {
     "private.pem": "signs; for the sender only",
@@ -24,7 +25,7 @@ _PURPOSES = {
 @click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
 @click.option(
     "--bits",
-    type=click.IntRange(keys.MIN_BITS, keys.MAX_BITS),
+    type=click.IntRange(MIN_BITS, MAX_BITS),
     default=2048,
     show_default=True,
     help="Length of the key.",
@@ -39,11 +40,11 @@ def command(directory: Path, bits: int) -> None:
       spooler keygen keys
       spooler send http://127.0.0.1:8080/webhook/crm --key keys/private.pem
     """
-    paths = keys.write_pair(directory, keys.generate(bits))
+    paths = write_pair(directory, generate(bits))
     for path in paths:
         click.echo(f"wrote {path} ({_PURPOSES[path.name]})")
     private, public, _ = paths
-    click.echo(f"{bits} bits, {keys.load_key(public).fingerprint}")
+    click.echo(f"{bits} bits, {load_key(public).fingerprint}")
     click.echo(f"\nNext: let a webhook of the configuration have public_keys = [{_quoted(public)}], then")
     click.echo(f"  spooler send http://127.0.0.1:8080/webhook/NAME --key {shlex.quote(str(private))}")
 

@@ -19,7 +19,7 @@ from spooler.callback import check_url
 from spooler.cli.options import json_option
 from spooler.delivery import DEACTIVATION_ERRORS, DEACTIVATION_SECONDS, MAX_ATTEMPTS, REPEAT_DELAYS_SECONDS
 from spooler.errors import Exit
-from spooler.keys import load_private_key
+from spooler.keypair import load_private_key
 from spooler.notification import Notification
 from spooler.outgoing import Batch, NewNotifications, Outgoing
 from spooler.sender import Attempt, Outcome, Sender, Summary

@@ -65,3 +65,5 @@ def configure(stream: TextIO | None = None) -> None:
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     # waitress reports every request that waits for a thread: under load that is a line per request.
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)
+    # watchdog calls an event that comes in while it ends an error.
+    logging.getLogger("watchdog").setLevel(logging.CRITICAL)

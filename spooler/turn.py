@@ -82,7 +82,8 @@ class Turn:
         if not notification.is_test and not progress.by_person:
             original = self.finished.original(name)
             if original is not None:
-                self._note(name, "a repeat: no script was run", **{REPEATS: original.name})
+                text = f"a repeat of {original.name}: no script was run"
+                self._note(name, text, **{REPEATS: original.name})
                 return Done()
         return self._run_scripts(name, notification, progress)
 

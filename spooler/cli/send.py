@@ -51,7 +51,7 @@ def _types(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]
     return values
 
 
-@click.command(short_help="play the sender: sign, post, repeat by its rules")
+@click.command(name="send")
 @click.argument("url", callback=_url)
 @click.option(
     "--key",

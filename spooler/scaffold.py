@@ -1,0 +1,44 @@
+"""What `spooler init` writes: a commented configuration, the folders that it names, an example script.
+
+Owns: the first state of an installation.
+Promises: nothing that is there already is changed.
+Does not promise: a key; that is the sender's to show.
+"""
+
+from importlib.resources import files
+from pathlib import Path
+
+from spooler.config import FILE_NAME
+from spooler.durable import FOLDER_MODE
+from spooler.errors import SpoolerError
+
+EXAMPLE_SCRIPT = "10-example"
+_FOLDERS = ("keys", "processors", "spool")
+_SCRIPT_MODE = 0o755
+
+
+def write(directory: Path) -> list[Path]:
+    """Write everything into `directory`, which is made if need be; return what was made.
+
+    Raises: SpoolerError if there is a configuration already, or something can't be written.
+    """
+    configuration = directory / FILE_NAME
+    if configuration.exists():
+        raise SpoolerError(f"{configuration}: exists already, and is left as it is; name another folder")
+    try:
+        made = [folder for folder in (directory / name for name in _FOLDERS) if not folder.exists()]
+        for folder in made:
+            folder.mkdir(FOLDER_MODE, parents=True)
+        script = directory / "processors" / EXAMPLE_SCRIPT
+        if not script.exists():
+            script.write_text(_template(EXAMPLE_SCRIPT), encoding="utf-8")
+            script.chmod(_SCRIPT_MODE)
+            made.append(script)
+        configuration.write_text(_template(FILE_NAME), encoding="utf-8")
+    except OSError as error:
+        raise SpoolerError(f"{error.filename}: can't be written: {error.strerror}") from None
+    return [configuration, *made]
+
+
+def _template(name: str) -> str:
+    return files("spooler").joinpath("templates", name).read_text(encoding="utf-8")

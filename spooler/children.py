@@ -42,6 +42,12 @@ def environment_value(process: int, variable: str) -> str | None:
     return next((os.fsdecode(e[len(prefix) :]) for e in content.split(b"\0") if e.startswith(prefix)), None)
 
 
+def find_by_environment(variable: str, value: str) -> set[int]:
+    """Return the processes of this user that were started with the variable set to the value."""
+    processes = (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())
+    return {process for process in processes if environment_value(process, variable) == value}
+
+
 def reap(processes: Collection[int]) -> set[int]:
     """Wait for those that have ended; return the others."""
     alive = set()

@@ -7,14 +7,18 @@ Does not promise: to be run twice at once; the caller holds the processor's lock
 Logs: one line per notification that is taken up again.
 """
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from spooler import history, running
+from spooler import children, history, running
 from spooler.log import get_logger
 from spooler.name import HIDDEN, LOG_SUFFIX, SUFFIX
+from spooler.scripts import OWNER_VARIABLE
 from spooler.spool import WebhookSpool, bring_log
 from spooler.state import ACTIVE, State
+
+_SURVIVOR_SECONDS = 5.0
 
 
 def recover(spool: WebhookSpool) -> int:
@@ -34,11 +38,23 @@ def recover(spool: WebhookSpool) -> int:
 
 def take_up(spool: WebhookSpool, name: str) -> None:
     """Put one notification from `processing/` back into `incoming/`, the attempt counted. Raises: OSError."""
+    _end_survivors(spool.path(State.PROCESSING, name))
     _count_interrupted(spool, name)
     # CRASH: the line stands and the file is still here: it counts once more. Rather so than never.
     running.clear(spool.folder(State.PROCESSING), name)
     spool.release(name)
     get_logger().warning("taken up again", webhook=spool.webhook, file=name)
+
+
+def _end_survivors(path: Path) -> None:
+    """End a script that outlived the processor: it must not run beside the next attempt."""
+    give_up_at = time.monotonic() + _SURVIVOR_SECONDS
+    while survivors := children.find_by_environment(OWNER_VARIABLE, str(path)):
+        children.kill(survivors)
+        if time.monotonic() > give_up_at:
+            get_logger().error("left behind", processes=sorted(survivors), file=path.name)
+            return
+        time.sleep(0.01)
 
 
 def _count_interrupted(spool: WebhookSpool, name: str) -> None:

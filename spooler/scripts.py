@@ -31,7 +31,7 @@ STOP_AFTER_SECONDS = 10.0  # what a running script is left when spooler stops
 _READ_BYTES = 64 * 1024
 _POLL_SECONDS = 0.01
 _DRAIN_BYTES = 1 << 20  # more than a pipe holds: a grandchild that writes on can't hold us up
-_OWNER_VARIABLE = "SPOOLER_FILE"
+OWNER_VARIABLE = "SPOOLER_FILE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +104,7 @@ class Runner:
                 start_new_session=True,
                 bufsize=0,
             )
-            self._leaders[process.pid] = environment.get(_OWNER_VARIABLE, "")
+            self._leaders[process.pid] = environment.get(OWNER_VARIABLE, "")
         return process
 
     def _wait(self, process: "subprocess.Popen[bytes]", output: "_Output", deadline: float) -> Exit | None:
@@ -160,7 +160,7 @@ class Runner:
 
 def _belongs_to(orphan: int, others: Collection[str]) -> bool:
     """Say whether an orphan is that of a script that still runs; if nothing tells, rather yes."""
-    owner = children.environment_value(orphan, _OWNER_VARIABLE)
+    owner = children.environment_value(orphan, OWNER_VARIABLE)
     return bool(others) if owner is None else owner in others
 
 

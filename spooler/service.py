@@ -45,20 +45,25 @@ def run(configuration: Configuration) -> int:
     # Held here and inherited, so that no other processor gets in while ours is started again.
     lock = ProcessorLock(configuration.spool)
     try:
-        children = _receiver_children(configuration)
+        children = _receiver_children(configuration, lock)
         return Supervisor([*children, Child("processor", partial(_run_processor, configuration))]).run()
     finally:
         lock.close()
 
 
-def _receiver_children(configuration: Configuration) -> list[Child]:
+def _receiver_children(configuration: Configuration, lock: ProcessorLock | None = None) -> list[Child]:
     receiver = Receiver(configuration)
     receiver.sweep()
     listeners = listen(configuration.receiver.listen)
     for listener in listeners:
         for name in configuration.webhooks:
             get_logger().info("receiver ready", webhook=name, url=f"{listener.address}/webhook/{name}")
-    work = partial(_run_receiver, receiver, listeners, configuration.receiver.max_body)
+
+    def work() -> None:
+        if lock is not None:
+            lock.close()  # the processor's; a receiver that lives on for a moment mustn't hold it
+        _run_receiver(receiver, listeners, configuration.receiver.max_body)
+
     return [Child(f"receiver-{number}", work) for number in range(1, configuration.receiver.workers + 1)]
 
 

@@ -7,6 +7,7 @@ Does not promise: to know what a body says, or when a notification is due.
 Logs: nothing; what went wrong is raised.
 """
 
+import errno
 import fcntl
 import os
 import secrets
@@ -28,6 +29,7 @@ from spooler.units import format_size
 PAUSED = "paused"
 ARRIVING = HIDDEN + "new-"  # prefix of what isn't under its name yet
 _LITTER_AGE_SECONDS = 3600
+_MAX_BODY_BYTES = 64 << 20  # somebody's archive, copied here by mistake, must not fill the memory
 _MIN_FREE_INODES = 100  # room for the processor's logs while the receiver already refuses
 
 
@@ -200,11 +202,17 @@ class WebhookSpool:
         return Listing(sorted(names), sorted(odd), complete_to)
 
     def read(self, state: State, file_name: str) -> bytes:
-        """Return a body. Raises: OSError; what is no regular file is never followed or waited for."""
+        """Return a body.
+
+        Raises: OSError, also for what can be no body by its size. What is no regular file is never followed
+        or waited for.
+        """
         descriptor = os.open(
             self.path(state, file_name), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         )
         with open(descriptor, "rb") as file:  # noqa: PTH123 - a descriptor has no path
+            if os.fstat(descriptor).st_size > _MAX_BODY_BYTES:
+                raise OSError(errno.EFBIG, f"larger than {format_size(_MAX_BODY_BYTES)}", file_name)
             return file.read()
 
     def log_lines(self, state: State, file_name: str) -> list[history.Line]:

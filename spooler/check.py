@@ -14,10 +14,10 @@ from enum import StrEnum
 from pathlib import Path
 
 from spooler import dropins
+from spooler.address import Address
 from spooler.config import Configuration, Webhook
-from spooler.errors import ConfigurationError, KeyFileError
+from spooler.errors import KeyFileError
 from spooler.keys import load_key
-from spooler.listening import parse_tcp
 from spooler.spool import WebhookSpool
 from spooler.state import State
 from spooler.units import format_size
@@ -132,8 +132,6 @@ def _port(configuration: Configuration) -> Iterator[Finding]:
     address = configuration.receiver.listen
     try:
         status, text = _ask_health(address)
-    except ConfigurationError as error:
-        yield Finding(Verdict.WRONG, "receiver", str(error))
     except (OSError, http.client.HTTPException) as error:
         yield Finding(Verdict.NOTICE, "receiver", f"nothing answers at {address}: {error}; is it running?")
     else:
@@ -141,16 +139,15 @@ def _port(configuration: Configuration) -> Iterator[Finding]:
         yield Finding(verdict, "receiver", f"answers at {address}: {status} {text}")
 
 
-def _ask_health(address: str) -> tuple[int, str]:
-    """Return status and text of `GET /healthz`. Raises: OSError, HTTPException, ConfigurationError."""
-    if address.startswith("unix:"):
+def _ask_health(address: Address) -> tuple[int, str]:
+    """Return status and text of `GET /healthz`. Raises: OSError, HTTPException."""
+    if address.unix_path:
         connection = http.client.HTTPConnection("localhost", timeout=_ANSWER_SECONDS)
         connection.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         connection.sock.settimeout(_ANSWER_SECONDS)
-        connection.sock.connect(address.removeprefix("unix:"))
+        connection.sock.connect(address.unix_path)
     else:
-        host, port = parse_tcp(address)
-        connection = http.client.HTTPConnection(host, port, timeout=_ANSWER_SECONDS)
+        connection = http.client.HTTPConnection(address.host, address.port, timeout=_ANSWER_SECONDS)
     try:
         connection.request("GET", "/healthz")
         answer = connection.getresponse()

@@ -11,12 +11,14 @@ that out when they open them.
 import os
 import tomllib
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import msgspec
 
 from spooler import config_errors
+from spooler.address import Address
 from spooler.errors import ConfigurationError
 from spooler.signature import Algorithm, HashName, PaddingName
 from spooler.units import Duration, Keep, Size
@@ -39,7 +41,7 @@ _AnySection = TypeVar("_AnySection", bound=_Section)
 class Receiver(_Section):
     """`[receiver]`: the HTTP side."""
 
-    listen: str = "127.0.0.1:8080"
+    listen: Address = msgspec.field(default_factory=partial(Address, host="127.0.0.1", port=8080))
     workers: int = 2
     max_body: Size = Size(1 << 20)
     min_free: Size = Size(64 << 20)
@@ -209,6 +211,8 @@ def _convert(
 def _read_unit(kind: type, value: object) -> object:
     if issubclass(kind, Duration | Keep | Size):
         return kind.parse(value)
+    if kind is Address:
+        return Address.parse(value)
     raise NotImplementedError(kind)
 
 

@@ -7,6 +7,7 @@ Does not promise: to understand TOML. The line is looked up by a plain scan; inl
 
 import difflib
 import re
+import typing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,7 +47,8 @@ class Place:
         if found := _MISSING.fullmatch(message):
             return self.error((*at, *_parts(found["path"])), f"the key {found['field']} is missing")
         if found := _INVALID.fullmatch(message):
-            return self.error((*at, *_parts(found["path"])), _plain(found["what"]))
+            key = (*at, *_parts(found["path"]))
+            return self.error(key, _plain(found["what"]) + _choices(found["what"], section, key[len(at) :]))
         return self.error(at, _plain(message))
 
     def file(self, key: tuple[str, ...], named: str) -> Path:
@@ -97,14 +99,32 @@ def _suggest(field: str, section: type[msgspec.Struct], inside: tuple[str, ...])
     return f"; did you mean {near[0]}?" if near else f"; known are {', '.join(known)}"
 
 
+def _choices(what: str, section: type[msgspec.Struct], key: tuple[str, ...]) -> str:
+    """Name what a key may be, where msgspec only says that it may not be this."""
+    if not what.startswith("Invalid enum value"):
+        return ""
+    kind = _kinds(_inside(section, key[:-1]))[key[-1]]
+    options = [option for part in (kind, *typing.get_args(kind)) for option in typing.get_args(part)]
+    return f"; it is one of {', '.join(option for option in options if isinstance(option, str))}"
+
+
 def _fields(section: type[msgspec.Struct], inside: tuple[str, ...]) -> list[str]:
-    for name in inside:
-        kinds = {field.encode_name: field.type for field in msgspec.structs.fields(section)}
-        options = getattr(kinds[name], "__args__", (kinds[name],))
+    return list(_kinds(_inside(section, inside)))
+
+
+def _kinds(section: type[msgspec.Struct]) -> dict[str, typing.Any]:
+    return {field.encode_name: field.type for field in msgspec.structs.fields(section)}
+
+
+def _inside(section: type[msgspec.Struct], names: tuple[str, ...]) -> type[msgspec.Struct]:
+    """Return the section that stands under the names, whether it is optional there or not."""
+    for name in names:
+        kind = _kinds(section)[name]
+        options = (kind, *typing.get_args(kind))
         section = next(
-            kind for kind in options if isinstance(kind, type) and issubclass(kind, msgspec.Struct)
+            option for option in options if isinstance(option, type) and issubclass(option, msgspec.Struct)
         )
-    return [field.encode_name for field in msgspec.structs.fields(section)]
+    return section
 
 
 def _plain(what: str) -> str:

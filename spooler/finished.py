@@ -91,14 +91,16 @@ class FinishedIds:
     def _counts(self, path: Path) -> bool:
         """Say whether a file is there, was finished within the window, and is neither a test nor a repeat."""
         try:
-            finished = path.stat().st_ctime  # the rename into done/ set it
             body = path.read_bytes()
+            status = path.stat()
         except FileNotFoundError:
             return False
-        if self._spool.clock.now().timestamp() - finished > self._window_seconds:
-            return False
         lines = history.read(path.with_name(log_name(path.name)))
-        return not Notification.read(body).is_test and not (lines and REPEATS in lines[-1])
+        last = lines[-1] if lines else {}
+        # The rename into done/ set st_ctime; a spool that was brought back from a backup has another.
+        finished = history.moment(last) or datetime.fromtimestamp(status.st_ctime, UTC)
+        in_window = (self._spool.clock.now() - finished).total_seconds() <= self._window_seconds
+        return in_window and REPEATS not in last and not Notification.read(body).is_test
 
     def _days(self) -> Iterator[Path]:
         oldest = self._spool.clock.now() - timedelta(seconds=self._window_seconds)

@@ -33,6 +33,14 @@ def iso(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
+def moment(line: Line) -> datetime | None:
+    """Return when a line's event was, aware, in UTC; None if it doesn't say."""
+    try:
+        return datetime.fromisoformat(line["at"]).astimezone(UTC)
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
 def note(at: datetime, text: str, **marks: int | bool | str) -> Line:
     """Return the line for something that is no run of a script; for the marks see above."""
     return {"at": iso(at), "note": text, **marks}

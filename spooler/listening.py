@@ -1,27 +1,24 @@
 """Listening sockets: handed over by systemd, or opened as the configuration says.
 
-Owns: the forms of `listen`, and the hand-over protocol (`LISTEN_FDS`, sd_listen_fds(3)).
+Owns: opening sockets, and the hand-over protocol (`LISTEN_FDS`, sd_listen_fds(3)).
 Promises: a socket from systemd wins. A Unix socket that nobody listens on any more is replaced; one that
 somebody does is left alone.
 Does not promise: TLS; a proxy in front does that.
 """
 
-import ipaddress
 import os
-import re
 import socket
 import stat
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from spooler.address import Address
 from spooler.errors import ConfigurationError
 
 BACKLOG = 1024
 _FIRST_FD = 3
-_UNIX = "unix:"
 _UNIX_MODE = 0o660
-_TCP = re.compile(r"(?:\[(?P<six>[^\]]+)\]|(?P<host>[^:\[\]]+)):(?P<port>\d{1,5})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,18 +32,18 @@ class Listener:
     def address(self) -> str:
         """The address for people: a URL's beginning, or `unix:` and a path."""
         if self.socket.family == socket.AF_UNIX:
-            return _UNIX + str(self.socket.getsockname())
+            return str(Address(unix_path=str(self.socket.getsockname())))
         host, port = self.socket.getsockname()[:2]
-        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        return f"http://{Address(host=host, port=port)}"
 
 
-def listen(address: str) -> list[Listener]:
+def listen(address: Address) -> list[Listener]:
     """Return the sockets from systemd, or one bound to `address`. Raises: ConfigurationError."""
     handed_over = _from_systemd()
     if handed_over:
         return [Listener(one, handed_over=True) for one in handed_over]
     try:
-        bound = _unix(Path(address[len(_UNIX) :])) if address.startswith(_UNIX) else _tcp(address)
+        bound = _unix(Path(address.unix_path)) if address.unix_path else _tcp(address)
     except OSError as error:
         raise ConfigurationError(f"receiver.listen: can't listen on {address}: {error.strerror}") from None
     bound.listen(BACKLOG)
@@ -66,23 +63,9 @@ def _from_systemd() -> list[socket.socket]:
     return found
 
 
-def parse_tcp(address: str) -> tuple[str, int]:
-    """Return host and port of `127.0.0.1:8080` or `[::1]:8080`. Raises: ConfigurationError."""
-    found = _TCP.fullmatch(address)
-    if found is None or int(found["port"]) > 65535:
-        raise ConfigurationError(
-            f'receiver.listen: {address!r} is no address; write for example "127.0.0.1:8080", "[::1]:8080" '
-            f'or "unix:/run/spooler/receiver.sock"'
-        )
-    host = found["six"] or found["host"]
-    with suppress(ValueError):
-        return str(ipaddress.ip_address(host)), int(found["port"])
-    return host, int(found["port"])
-
-
-def _tcp(address: str) -> socket.socket:
-    host, port = parse_tcp(address)
-    family, kind, protocol, _name, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+def _tcp(address: Address) -> socket.socket:
+    found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+    family, kind, protocol, _name, where = found[0]
     bound = socket.socket(family, kind, protocol)
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

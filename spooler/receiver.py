@@ -56,18 +56,21 @@ class Receiver:
         """Load the keys and prepare the folders. Raises: KeyFileError, SpoolUnusableError."""
         self._settings = configuration.receiver
         self._clock = clock or SystemClock()
+        spools = [self._spool(configuration, webhook) for webhook in configuration.webhooks.values()]
         self._endpoints = {
-            webhook.name: self._endpoint(configuration, webhook)
-            for webhook in configuration.webhooks.values()
+            spool.webhook: self._endpoint(configuration.webhooks[spool.webhook], spool) for spool in spools
         }
         self._app = bottle.Bottle(catchall=False)
         self._app.default_error_handler = _plain
         self._app.route("/webhook/<name>", "ANY", self._webhook)
         self._app.route("/healthz", "ANY", self._health)
 
-    def _endpoint(self, configuration: Configuration, webhook: Webhook) -> _Endpoint:
+    def _spool(self, configuration: Configuration, webhook: Webhook) -> WebhookSpool:
         spool = WebhookSpool(configuration.spool, webhook.name, self._clock, self._settings.min_free)
         spool.prepare(_RECEIVER_STATES)
+        return spool
+
+    def _endpoint(self, webhook: Webhook, spool: WebhookSpool) -> _Endpoint:
         return _Endpoint(
             webhook, Keyring(webhook.public_keys), spool, Rejected(spool, self._settings.workers)
         )

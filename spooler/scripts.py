@@ -30,6 +30,7 @@ KILL_AFTER_SECONDS = 5.0
 STOP_AFTER_SECONDS = 10.0  # what a running script is left when spooler stops
 _READ_BYTES = 64 * 1024
 _POLL_SECONDS = 0.01
+_LONGEST_POLL_SECONDS = 3600.0  # poll(2) counts milliseconds in 31 bits
 _DRAIN_BYTES = 1 << 20  # more than a pipe holds: a grandchild that writes on can't hold us up
 OWNER_VARIABLE = "SPOOLER_FILE"
 
@@ -64,8 +65,17 @@ class Stop:
 class Runner:
     """Runs scripts, one in each of the threads that call it."""
 
-    def __init__(self, stop: Stop) -> None:
+    def __init__(
+        self,
+        stop: Stop,
+        *,
+        stop_after_seconds: float = STOP_AFTER_SECONDS,
+        kill_after_seconds: float = KILL_AFTER_SECONDS,
+    ) -> None:
+        """stop_after_seconds: from the request to stop to SIGTERM. kill_after_seconds: from there to SIGKILL."""
         self._stop = stop
+        self._stop_after_seconds = stop_after_seconds
+        self._kill_after_seconds = kill_after_seconds
         # RACE: a child that was just started must not be taken for a stray of another's.
         self._lock = threading.Lock()
         self._leaders: dict[int, str] = {}
@@ -111,6 +121,7 @@ class Runner:
         """Wait for the script, then end what it leaves; return why it was ended, None if it did so itself."""
         reason: Exit = "timeout"
         ended_by: Exit | None = None
+        grace_until = 0.0
         with _pidfd(process.pid) as pidfd:
             watched = {pidfd, output.fileno(), self._stop.fileno()}
             while pidfd not in (ready := _readable(watched, deadline)):
@@ -119,16 +130,17 @@ class Runner:
                     watched.remove(output.fileno())
                 if self._stop.fileno() in ready:
                     watched.remove(self._stop.fileno())
-                    if ended_by is None and now + STOP_AFTER_SECONDS < deadline:
-                        reason, deadline = "interrupted", now + STOP_AFTER_SECONDS
+                    if ended_by is None and now + self._stop_after_seconds < deadline:
+                        reason, deadline = "interrupted", now + self._stop_after_seconds
                 elif now >= deadline and ended_by is None:
                     os.killpg(process.pid, signal.SIGTERM)
-                    ended_by, deadline = reason, now + KILL_AFTER_SECONDS
+                    ended_by = reason
+                    grace_until = deadline = now + self._kill_after_seconds
                 elif now >= deadline:
                     os.killpg(process.pid, signal.SIGKILL)
                     deadline = math.inf
         output.drain()
-        self._end_leftovers(process, deadline if ended_by else 0)
+        self._end_leftovers(process, grace_until)
         return ended_by
 
     def _end_leftovers(self, process: "subprocess.Popen[bytes]", grace_until: float) -> None:
@@ -140,7 +152,7 @@ class Runner:
             # While its leader isn't reaped, the group's number can't be another's.
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-        give_up_at = max(grace_until, time.monotonic()) + KILL_AFTER_SECONDS
+        give_up_at = max(grace_until, time.monotonic()) + self._kill_after_seconds
         while strays := self._strays(process.pid):
             now = time.monotonic()
             if now >= give_up_at:
@@ -212,12 +224,12 @@ def _pidfd(process: int) -> Iterator[int]:
 
 
 def _readable(descriptors: Collection[int], deadline: float) -> set[int]:
-    """Wait until one can be read, or until the deadline; return those that can."""
+    """Wait until one can be read, or until the deadline (or an hour); return those that can."""
     poll = select.poll()
     for descriptor in descriptors:
         poll.register(descriptor, select.POLLIN)
-    wait = None if deadline == math.inf else max(0.0, deadline - time.monotonic()) * 1000
-    return {descriptor for descriptor, _events in poll.poll(None if wait is None else math.ceil(wait))}
+    wait_seconds = min(max(0.0, deadline - time.monotonic()), _LONGEST_POLL_SECONDS)
+    return {descriptor for descriptor, _events in poll.poll(math.ceil(wait_seconds * 1000))}
 
 
 def _why_not_started(script: Path, error: OSError) -> tuple[int, str]:

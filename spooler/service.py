@@ -52,9 +52,9 @@ def run(configuration: Configuration) -> int:
 
 
 def _receiver_children(configuration: Configuration, lock: ProcessorLock | None = None) -> list[Child]:
+    listeners = listen(configuration.receiver.listen)
     receiver = Receiver(configuration)
     receiver.sweep()
-    listeners = listen(configuration.receiver.listen)
     for listener in listeners:
         for name in configuration.webhooks:
             get_logger().info("receiver ready", webhook=name, url=f"{listener.address}/webhook/{name}")

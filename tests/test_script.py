@@ -88,3 +88,19 @@ def test_importing_it_is_cheap(tmp_path: Path) -> None:
     listing = "import sys\nprint(*sorted(sys.modules))"
     loaded = set(run(listing).stdout.split())
     assert loaded.isdisjoint({"cryptography", "bottle", "waitress", "watchdog", "click", "rich", "structlog"})
+
+
+@pytest.mark.parametrize(
+    ("city", "attempt", "status", "output"),
+    [
+        ("Québec", "1", 0, "contact 550012 lives in Québec\n"),
+        (None, "1", 75, "the profile isn't complete yet\n"),
+        (None, "2", 0, "contact 550012 lives in None\n"),
+    ],
+)
+def test_the_example_of_the_readme_works(city: str | None, attempt: str, status: int, output: str) -> None:
+    readme = (Path(__file__).parent.parent / "README.md").read_text()
+    example = readme.partition("<!-- python -->\n```python\n")[2].partition("```")[0]
+    body = json.dumps(BODY | {"Data": {"f_City": city}}).encode()
+    ended = run(example, body, SPOOLER_ATTEMPT=attempt)
+    assert (ended.returncode, ended.stdout + ended.stderr) == (status, output)

@@ -3,20 +3,26 @@
 Owns: what counts as valid HTTP beyond waitress's own checks, how long a request may take to come in, and
 that every connection serves one request.
 Promises: a request that two parsers could read differently is refused; a number of any length is an answer
-and no traceback. Errors of HTTP are answered with the texts of `spooler.answers`.
+and no traceback. Errors of HTTP are answered with the texts of `spooler.answers`, and the answer arrives:
+what the sender still sends is read for a moment, and thrown away.
 Does not promise: to work with another waitress than 3.0: it relies on that version's inner parts.
 """
 
+import socket
 import time
 from typing import Any
 
 from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser, ParsingError, TransferEncodingNotImplemented
 from waitress.task import ErrorTask, WSGITask
+from waitress.utilities import BadRequest
 
-from spooler.answers import CONTENT_TYPE, Answer
+from spooler.answers import CONTENT_TYPE, RETRY_AFTER_SECONDS, Answer
 from spooler.log import get_logger
 from spooler.receiver import BEGUN
+
+_VERSIONS = ("1.0", "1.1")
+_LINGER_SECONDS = 2.0
 
 
 class _Parser(HTTPRequestParser):  # type: ignore[misc] # waitress ships no types
@@ -26,6 +32,22 @@ class _Parser(HTTPRequestParser):  # type: ignore[misc] # waitress ships no type
         super().__init__(adj)
         self.begun = time.monotonic()
 
+    def received(self, data: bytes) -> int:
+        consumed: int = super().received(data)
+        if self.completed:
+            self.expect_continue = False  # there is nothing more to ask for: the answer is final
+        return consumed
+
+    @property
+    def body_bytes_received(self) -> int:
+        """What is held against the limit: what is kept in memory, and not how the sender cut it up."""
+        body = self.body_rcv
+        return len(body) + (len(body.control_line) + len(body.trailer) if self.chunked else 0)
+
+    @body_bytes_received.setter
+    def body_bytes_received(self, count: int) -> None:
+        """Let waitress count the bytes on the wire, which nobody asks for."""
+
     def parse_header(self, header_plus: bytes) -> None:
         lines = header_plus.lower().split(b"\r\n")
         encodings = [line for line in lines if line.startswith(b"transfer-encoding:")]
@@ -33,16 +55,20 @@ class _Parser(HTTPRequestParser):  # type: ignore[misc] # waitress ships no type
         # TRUST: a proxy in front may pick another of two answers to "where does the body end".
         if len(encodings) + len(lengths) > 1:
             raise ParsingError("the end of the body is told twice")
+        if any(line.startswith((b" ", b"\t")) for line in lines):  # no sender needs it, and proxies differ
+            raise ParsingError("a header that goes on in the next line")
         try:
             super().parse_header(header_plus)
         except TransferEncodingNotImplemented as error:
             raise ParsingError(*error.args) from None
         except ValueError as error:  # a length of thousands of digits, a broken URL
             raise ParsingError(str(error)) from None
+        if self.version not in _VERSIONS:
+            raise ParsingError(f"HTTP of version {self.version or '0.9'}")
         if encodings and not self.chunked:
             raise ParsingError("Transfer-Encoding before HTTP/1.1")
-        if self.content_length >= self.adj.max_request_body_size:
-            self.expect_continue = False  # the answer is 413, not 100
+        if any(b"," in line for line in encodings):  # more than `chunked`, or that twice
+            raise ParsingError("more than one Transfer-Encoding")
 
 
 class _Task(WSGITask):  # type: ignore[misc]
@@ -55,7 +81,7 @@ class _Task(WSGITask):  # type: ignore[misc]
 
     def build_response_header(self) -> bytes:
         # One request for each connection: none can arrive on one that is just being closed.
-        self.set_close_on_finish()
+        self.request.headers["CONNECTION"] = "close"
         header: bytes = super().build_response_header()
         return header
 
@@ -71,6 +97,9 @@ class _ErrorTask(ErrorTask):  # type: ignore[misc]
         body = answer.text.encode()
         self.status = f"{answer.status} {answer.name.replace('_', ' ').title()}"
         self.response_headers.append(("Content-Type", CONTENT_TYPE))
+        if answer is Answer.UNAVAILABLE:
+            self.response_headers.append(("Retry-After", str(RETRY_AFTER_SECONDS)))
+        self.channel.lingers = True
         self.set_close_on_finish()
         self.content_length = len(body)
         self.write(body)
@@ -82,14 +111,62 @@ class Channel(HTTPChannel):  # type: ignore[misc]
     parser_class = _Parser
     task_class = _Task
     error_task_class = _ErrorTask
+    request: Any = None  # on its way in
+    lingers = False  # what the sender is still sending is to be read before the connection is closed
+    _lingers_until: float | None = None
 
     @property
     def waits_for_answer(self) -> bool:
         """Whether a request is on its way in, being answered, or its answer on its way out."""
         return bool(self.requests or self.request is not None or self.total_outbufs_len)
 
+    def handle_read(self) -> None:
+        if self.request is not None and self._is_cut_short():
+            self._refuse_cut_short()
+        else:
+            super().handle_read()
+
+    def _is_cut_short(self) -> bool:
+        """Whether the other side has said that nothing more will come."""
+        try:
+            return not self.socket.recv(1, socket.MSG_PEEK)
+        except OSError:
+            return False
+
+    def _refuse_cut_short(self) -> None:
+        """Answer all the same: the other side may still be reading."""
+        with self.requests_lock:
+            self.request.error = BadRequest("it ended before it was whole")
+            self.request.completed = True
+            self.requests.append(self.request)
+            self.request = None
+            self.server.add_task(self)
+
+    def received(self, data: bytes) -> bool:
+        return self._lingers_until is None and bool(super().received(data))
+
+    def handle_close(self) -> None:
+        """Close; after a refusal that came early only once the other side has seen it.
+
+        What is unread when a socket closes makes the kernel reset the connection, and the answer is lost.
+        """
+        if self.lingers and self._lingers_until is None:
+            self._lingers_until = time.monotonic() + _LINGER_SECONDS
+            self.will_close = False
+            try:
+                self.socket.shutdown(socket.SHUT_WR)
+            except OSError:  # it is gone already
+                super().handle_close()
+            return
+        super().handle_close()
+
     def end_if_slow(self, limit_seconds: float) -> None:
-        """Close the connection if its request has been coming in for too long, byte by byte or not at all."""
+        """Close the connection if its request has been coming in for too long, byte by byte or not at all.
+
+        Whoever was refused, and goes on sending, has less time.
+        """
+        if self._lingers_until is not None and time.monotonic() > self._lingers_until:
+            self.will_close = True
         request = self.request
         if request is not None and not self.requests and time.monotonic() - request.begun > limit_seconds:
             get_logger().warning("too slow", peer=self.addr[0], seconds=limit_seconds)

@@ -40,12 +40,15 @@ class Listener:
 def listen(address: Address) -> list[Listener]:
     """Return the sockets from systemd, or one bound to `address`. Raises: ConfigurationError."""
     handed_over = _from_systemd()
+    if len({one.family == socket.AF_UNIX for one in handed_over}) > 1:
+        raise ConfigurationError("LISTEN_FDS: both TCP and Unix sockets; hand over those of one kind")
     if handed_over:
         return [Listener(one, handed_over=True) for one in handed_over]
     try:
         bound = _unix(Path(address.unix_path)) if address.unix_path else _tcp(address)
-    except OSError as error:
-        raise ConfigurationError(f"receiver.listen: can't listen on {address}: {error.strerror}") from None
+    except (OSError, UnicodeError) as error:  # UnicodeError: of a name that can't be one
+        reason = getattr(error, "strerror", None) or error  # a path that is too long has no number
+        raise ConfigurationError(f"receiver.listen: can't listen on {address}: {reason}") from None
     bound.listen(BACKLOG)
     return [Listener(bound, handed_over=False)]
 
@@ -58,8 +61,12 @@ def _from_systemd() -> list[socket.socket]:
         return []
     found = []
     for descriptor in range(_FIRST_FD, _FIRST_FD + int(count)):
-        os.set_inheritable(descriptor, False)
-        found.append(socket.socket(fileno=descriptor))
+        try:
+            os.set_inheritable(descriptor, False)
+            found.append(socket.socket(fileno=descriptor))
+        except OSError as error:
+            reason = error.strerror
+            raise ConfigurationError(f"LISTEN_FDS: descriptor {descriptor} is no socket: {reason}") from None
     return found
 
 

@@ -3,12 +3,14 @@
 Owns: the shape of a line, for spooler's own events and for those of the libraries below it.
 Promises: one event is one line, whatever the values hold. Line breaks, control and other unprintable
 characters are escaped, so nobody's data can start a line, end a value or reach a terminal.
+A line that can't be written (a full disk, a pipe that nobody reads) is lost, and nothing else is.
 Does not promise: rotation or storage; that is the journal's.
 """
 
 import logging
 import sys
-from typing import TextIO
+from contextlib import suppress
+from typing import TextIO, cast
 
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
@@ -34,6 +36,21 @@ def _printable(value: object) -> object:
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
+class _BestEffort:
+    """A stream whose failures are nobody's: what was stored is answered with 200, logged or not."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        with suppress(OSError):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self._stream.flush()
+
+
 def get_logger() -> FilteringBoundLogger:
     """Return a logger whose methods take an event and keyword values: `log.info("stored", id=…)`."""
     logger: FilteringBoundLogger = structlog.get_logger()
@@ -42,6 +59,7 @@ def get_logger() -> FilteringBoundLogger:
 
 def configure(stream: TextIO | None = None) -> None:
     """Send all log lines of this process to `stream` (standard error by default)."""
+    unfailing = cast(TextIO, _BestEffort(stream or sys.stderr))
     shared: list[structlog.typing.Processor] = [
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -52,10 +70,10 @@ def configure(stream: TextIO | None = None) -> None:
     structlog.configure(
         processors=[*shared, render],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.WriteLoggerFactory(file=stream or sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(file=unfailing),
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(stream or sys.stderr)
+    handler = logging.StreamHandler(unfailing)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,

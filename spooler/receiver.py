@@ -60,7 +60,8 @@ class Receiver:
         self._endpoints = {
             spool.webhook: self._endpoint(configuration.webhooks[spool.webhook], spool) for spool in spools
         }
-        self._app = bottle.Bottle(catchall=False)
+        self._app = bottle.Bottle()
+        self._app.config["catchall"] = False
         self._app.default_error_handler = _plain
         self._app.route("/webhook/<name>", "ANY", self._webhook)
         self._app.route("/healthz", "ANY", self._health)

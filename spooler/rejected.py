@@ -1,18 +1,21 @@
 """Refused requests that are worth keeping: with a wrong key in the configuration they are authentic.
 
 Owns: which refused requests are kept, what their log line tells, and the bounds of `rejected/`.
-Promises: at most 1,000 of them and 64 MiB, whoever sends how many; the oldest go first.
+Promises: at most 1,000 of them and 64 MiB with their logs, whoever sends how many; the oldest go first.
+None is kept where the disk has less room than `min_free`.
 Does not promise: durability; the sender was told that nothing was stored.
 TRUST: nothing of the body is read; its name is made from a digest.
 """
 
+import fcntl
+import json
 import os
 from collections.abc import Sequence
 from threading import Lock
 from typing import Any
 
-from spooler import history, signature
-from spooler.errors import SignatureRefusedError
+from spooler import durable, history, signature
+from spooler.errors import SignatureRefusedError, StorageUnavailableError
 from spooler.keys import Key
 from spooler.log import get_logger
 from spooler.name import is_notification, log_name
@@ -25,6 +28,8 @@ MAX_BYTES = 64 << 20
 # Listing the folder costs milliseconds. So each process lists it only once per share that it has added,
 # and then makes that much more room than needed, for itself and for the other processes.
 _SLACK_SHARE = 10
+_FILES_LEFT = MAX_FILES - MAX_FILES // _SLACK_SHARE
+_BYTES_LEFT = MAX_BYTES - MAX_BYTES // _SLACK_SHARE
 
 
 class Rejected:
@@ -45,13 +50,19 @@ class Rejected:
             return
         if length not in {key.signature_bytes for key in keys}:
             return
+        stamped = {"at": history.iso(self._spool.clock.now()), **line}
+        size = len(body) + len(json.dumps(stamped)) + 1
+        if size > _BYTES_LEFT:
+            return
         try:
-            with self._lock:
-                self._make_room(len(body))
-                stamped = {"at": history.iso(self._spool.clock.now()), **line}
+            self._spool.check_room()
+            # RACE: making room and taking it is one step for all receivers.
+            with self._lock, durable.opened_folder(self._spool.folder(State.REJECTED)) as folder:
+                fcntl.flock(folder, fcntl.LOCK_EX)
+                self._make_room(size)
                 self._spool.refuse(body, Notification.unread(body), stamped)
-        except OSError as error:
-            get_logger().warning("not kept", webhook=self._spool.webhook, reason=error.strerror)
+        except (OSError, StorageUnavailableError) as error:
+            get_logger().warning("not kept", webhook=self._spool.webhook, reason=str(error))
 
     def _make_room(self, size: int) -> None:
         self._added_files += 1
@@ -60,14 +71,12 @@ class Rejected:
             return
         self._added_files, self._added_bytes = 0, size
         held = _by_age(self._spool)
-        total = sum(used for _name, used in held)
-        files_left = MAX_FILES - MAX_FILES // _SLACK_SHARE - 1
-        bytes_left = MAX_BYTES - MAX_BYTES // _SLACK_SHARE - size
-        for name, used in held[:-1] if len(held) > 1 else held:
-            if len(held) <= files_left and total <= bytes_left:
+        files, total = len(held) + 1, sum(used for _name, used in held) + size
+        for name, used in held:
+            if files <= _FILES_LEFT and total <= _BYTES_LEFT:
                 return
             self._spool.forget_rejected(name)
-            held = held[1:]
+            files -= 1
             total -= used
 
 

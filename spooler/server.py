@@ -31,10 +31,16 @@ class Server:
     """Serves an application on listening sockets, until told to stop."""
 
     def __init__(
-        self, application: Callable[..., Any], listeners: Sequence[Listener], max_body_bytes: int
+        self,
+        application: Callable[..., Any],
+        listeners: Sequence[Listener],
+        max_body_bytes: int,
+        *,
+        request_within_seconds: float = REQUEST_WITHIN_SECONDS,
     ) -> None:
         _raise_file_limit()
         self._listeners = listeners
+        self._request_within_seconds = request_within_seconds
         self._stopping = False
         self._waitress = create_server(
             application,
@@ -42,7 +48,7 @@ class Server:
             threads=_THREADS,
             backlog=BACKLOG,
             connection_limit=_connection_limit(),
-            channel_timeout=int(REQUEST_WITHIN_SECONDS),
+            channel_timeout=int(request_within_seconds),
             cleanup_interval=1,
             channel_request_lookahead=0,
             max_request_header_size=_MAX_HEADER_BYTES,
@@ -53,6 +59,8 @@ class Server:
             ident=None,
             expose_tracebacks=False,
             log_socket_errors=False,
+            # spooler.proxy decides whom to believe; waitress would take X-Forwarded-For away from it.
+            clear_untrusted_proxy_headers=False,
         )
         one_socket = isinstance(self._waitress, BaseWSGIServer)
         self._map = self._waitress._map if one_socket else self._waitress.map
@@ -84,7 +92,7 @@ class Server:
 
     def _end_slow(self) -> None:
         for channel in self._channels():
-            channel.end_if_slow(REQUEST_WITHIN_SECONDS)
+            channel.end_if_slow(self._request_within_seconds)
 
     def _drain(self) -> None:
         for server, listener in zip(self._servers, self._in_order(), strict=True):
@@ -100,6 +108,7 @@ class Server:
             if not any(channel.waits_for_answer or waiting for channel in open_channels):
                 break
             self._turn(0.05)
+            self._end_slow()
         self._waitress.task_dispatcher.shutdown(timeout=1)
 
     def _in_order(self) -> list[Listener]:
@@ -111,7 +120,9 @@ def _accept_all(server: Any) -> None:
     """Take what the kernel has accepted for us: when the socket closes, it would be cut."""
     poll = select.poll()
     poll.register(server.socket, select.POLLIN)
-    while poll.poll(0):
+    for _ in range(BACKLOG):
+        if not poll.poll(0):
+            return
         server.handle_accept()
 
 

@@ -8,6 +8,7 @@ Does not promise: anything that its parts don't.
 
 import os
 import signal
+from collections.abc import Sequence
 from functools import partial
 
 from spooler.config import Configuration
@@ -17,20 +18,23 @@ from spooler.log import get_logger
 from spooler.processor import Processor
 from spooler.receiver import Receiver
 from spooler.server import Server
-from spooler.supervisor import Child, Supervisor
+from spooler.spool import WebhookSpool
+from spooler.supervisor import Child, Supervisor, hold_signals
 
 _UMASK = 0o027  # the spool is the service's and its group's
 
 
 def receive(configuration: Configuration) -> int:
     """Run the receiver until SIGTERM; return the exit status. Raises: SpoolerError."""
-    os.umask(_UMASK)
-    return Supervisor(_receiver_children(configuration)).run()
+    _begin()
+    listeners = listen(configuration.receiver.listen)
+    children = _receiver_children(configuration, listeners)
+    return Supervisor(children, partial(_close, listeners)).run()
 
 
 def process(configuration: Configuration) -> int:
     """Run the processor in this process until SIGTERM; return the exit status. Raises: SpoolerError."""
-    os.umask(_UMASK)
+    _begin()
     lock = ProcessorLock(configuration.spool)
     try:
         _run_processor(configuration)
@@ -41,20 +45,39 @@ def process(configuration: Configuration) -> int:
 
 def run(configuration: Configuration) -> int:
     """Run both until SIGTERM; return the exit status. Raises: SpoolerError."""
-    os.umask(_UMASK)
+    _begin()
     # Held here and inherited, so that no other processor gets in while ours is started again.
     lock = ProcessorLock(configuration.spool)
     try:
-        children = _receiver_children(configuration, lock)
-        return Supervisor([*children, Child("processor", partial(_run_processor, configuration))]).run()
+        for webhook in configuration.webhooks:
+            WebhookSpool(configuration.spool, webhook).prepare()
+        listeners = listen(configuration.receiver.listen)
+        processor = Child("processor", partial(_run_processor, configuration, listeners))
+        children = [*_receiver_children(configuration, listeners, lock), processor]
+        return Supervisor(children, partial(_close, listeners)).run()
     finally:
         lock.close()
 
 
-def _receiver_children(configuration: Configuration, lock: ProcessorLock | None = None) -> list[Child]:
-    listeners = listen(configuration.receiver.listen)
+def _begin() -> None:
+    """Put right what the parent may have handed down."""
+    os.umask(_UMASK)
+    # Where it is ignored the kernel reaps children itself, and nobody learns how a script has ended.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+
+
+def _close(listeners: Sequence[Listener]) -> None:
+    """Leave the sockets to the receivers: when the last one has ended, nobody is accepted any more."""
+    for listener in listeners:
+        listener.socket.close()
+
+
+def _receiver_children(
+    configuration: Configuration, listeners: list[Listener], lock: ProcessorLock | None = None
+) -> list[Child]:
     receiver = Receiver(configuration)
     receiver.sweep()
+    hold_signals()
     for listener in listeners:
         for name in configuration.webhooks:
             get_logger().info("receiver ready", webhook=name, url=f"{listener.address}/webhook/{name}")
@@ -82,7 +105,8 @@ def _run_receiver(receiver: Receiver, listeners: list[Listener], max_body_bytes:
     server.run(each_second)
 
 
-def _run_processor(configuration: Configuration) -> None:
+def _run_processor(configuration: Configuration, listeners: Sequence[Listener] = ()) -> None:
+    _close(listeners)  # the receivers' alone
     processor = Processor(configuration)
     signal.signal(signal.SIGTERM, lambda *_: processor.stop())
     signal.signal(signal.SIGINT, lambda *_: processor.stop())

@@ -12,6 +12,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from spooler.errors import Exit, SpoolerError
@@ -30,10 +31,16 @@ class Child:
     run: Callable[[], None]
 
 
-class Supervisor:
-    """Keeps children alive until told to stop."""
+def hold_signals() -> None:
+    """Keep signals for `Supervisor.run`. Whoever reads that a service is ready may send one at once."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
 
-    def __init__(self, children: Sequence[Child]) -> None:
+
+class Supervisor:
+    """Keeps children alive until told to stop; `before_stop` is called once, before they are."""
+
+    def __init__(self, children: Sequence[Child], before_stop: Callable[[], None] | None = None) -> None:
+        self._before_stop = before_stop
         self._waiting = dict.fromkeys(children, 0.0)  # not running: start at (monotonic seconds)
         self._running: dict[int, Child] = {}
         self._stopping = False
@@ -41,7 +48,7 @@ class Supervisor:
 
     def run(self) -> int:
         """Run until a signal says to stop, or a child's configuration is unusable; return the exit status."""
-        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        hold_signals()
         while self._running or not self._stopping:
             self._start_due()
             received = signal.sigtimedwait(_SIGNALS, self._pause_seconds())
@@ -65,8 +72,13 @@ class Supervisor:
         elif number == signal.SIGHUP:
             self._send(signal.SIGHUP)
         else:
-            self._stopping = True
-            self._send(signal.SIGTERM)
+            self._stop()
+
+    def _stop(self) -> None:
+        if self._before_stop and not self._stopping:
+            self._before_stop()
+        self._stopping = True
+        self._send(signal.SIGTERM)
 
     def _send(self, number: signal.Signals) -> None:
         for process in self._running:
@@ -86,8 +98,8 @@ class Supervisor:
             return
         get_logger().error("process ended", process=child.name, status=code)
         if code == Exit.CONFIGURATION:
-            self._status, self._stopping = code, True
-            self._send(signal.SIGTERM)
+            self._status = code
+            self._stop()
         else:
             self._waiting[child] = time.monotonic() + _AGAIN_AFTER_SECONDS
 
@@ -109,7 +121,8 @@ def _fork(child: Child) -> int:
     except Exception:  # noqa: BLE001 - the outermost frame of a process
         get_logger().exception("defect", process=child.name)
     finally:
-        sys.stderr.flush()
+        with suppress(OSError):
+            sys.stderr.flush()
         os._exit(code)
 
 

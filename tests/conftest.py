@@ -1,0 +1,180 @@
+"""What the tests share: time that is moved by hand, folders, scripts, a configuration and a key pair.
+
+`from conftest import write_script` gives the functions; the fixtures come by their names.
+"""
+
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import FrameType
+from typing import Any, Protocol
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from hypothesis import settings
+
+from spooler import children, durable, keypair
+from spooler.spool import WebhookSpool
+
+# Real files and processes take what time they take.
+settings.register_profile("spooler", deadline=None)
+settings.load_profile("spooler")
+
+
+class FakeClock:
+    """Time that stands still until it is moved.
+
+    It starts at the real moment, because the file system's own stamps take part: `done/` is judged by them.
+    """
+
+    def __init__(self, at: datetime | None = None) -> None:
+        self._now = at or datetime.now(UTC)
+        self._monotonic = 1000.0
+
+    def now(self) -> datetime:
+        return self._now
+
+    def monotonic(self) -> float:
+        return self._monotonic
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass."""
+        self._now += timedelta(seconds=seconds)
+        self._monotonic += seconds
+
+
+class MakeSpool(Protocol):
+    def __call__(self, webhook: str = "crm", *, min_free_bytes: int = 0) -> WebhookSpool: ...
+
+
+@dataclass(frozen=True)
+class KeyPair:
+    """A private key, and the files that `spooler keygen` writes for it."""
+
+    private: RSAPrivateKey
+    private_pem: Path
+    public_pem: Path
+    public_xml: Path
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    """Time that only the test moves."""
+    return FakeClock()
+
+
+@pytest.fixture
+def make_spool(tmp_path: Path, clock: FakeClock) -> MakeSpool:
+    """Make a webhook's folders under `tmp_path/spool`, on the test's clock."""
+
+    def make(webhook: str = "crm", *, min_free_bytes: int = 0) -> WebhookSpool:
+        spool = WebhookSpool(tmp_path / "spool", webhook, clock, min_free_bytes)
+        spool.prepare()
+        return spool
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def key_pair(tmp_path_factory: pytest.TempPathFactory) -> KeyPair:
+    """One key pair for the whole run; making one takes a tenth of a second."""
+    folder = tmp_path_factory.mktemp("keys")
+    private = keypair.generate()
+    keypair.write_pair(folder, private)
+    return KeyPair(private, folder / "private.pem", folder / "public.pem", folder / "public.xml")
+
+
+@pytest.fixture
+def leaves_no_process() -> Iterator[None]:
+    """Fail a test that ends while something that it started still runs."""
+    before = children.all_children()
+    yield
+    left = {process for process in children.all_children() - before if _is_alive(process)}
+    children.kill(left)
+    assert not left
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def write_script(folder: Path, name: str, text: str) -> Path:
+    """Write an executable: a shell script, unless the text has a `#!` line of its own."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / name
+    path.write_text(text if text.startswith("#!") else f"#!/bin/sh\n{text}\n", encoding="utf-8")
+    path.chmod(0o755)
+    return path
+
+
+def write_config(
+    folder: Path,
+    text: str = "",
+    *,
+    webhooks: Sequence[str] = ("crm",),
+    webhook: str = "",
+    key: Path | None = None,
+) -> Path:
+    """Write a `spooler.toml` with `spool` and `processors` beside it, make the latter, return its path.
+
+    text: further tables, such as `[processor]`. webhook: further lines for each webhook's table.
+    key: the public key; without one, requests need no signature.
+    """
+    signature = f'public_keys = ["{key}"]' if key else 'signature = "none"'
+    tables = [f"[webhook.{name}]\n{signature}\n{webhook}\n" for name in webhooks]
+    path = folder / "spooler.toml"
+    path.write_text("\n".join(['spool = "spool"', 'processors = "processors"', text, *tables]), "utf-8")
+    (folder / "processors").mkdir(exist_ok=True)
+    return path
+
+
+def free_port() -> int:
+    """Return a port of the loopback address that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
+
+
+@contextmanager
+def durable_calls() -> Iterator[list[tuple[str, str]]]:
+    """Watch this thread: what is synced and renamed, in order, as ("sync", path) and ("rename", target)."""
+    calls: list[tuple[str, str]] = []
+
+    def watch(frame: FrameType, event: str, called: Any) -> None:
+        if event == "c_call" and called is os.fsync:
+            known = frame.f_locals
+            descriptor = known["descriptor"] if "descriptor" in known else known["folder"]
+            calls.append(("sync", str(Path(f"/proc/self/fd/{descriptor}").readlink())))
+        elif event == "call" and frame.f_code is durable.rename.__code__:
+            calls.append(("rename", frame.f_locals["target"]))
+
+    sys.setprofile(watch)
+    try:
+        yield calls
+    finally:
+        sys.setprofile(None)
+
+
+def tree(folder: Path) -> dict[str, bytes | None]:
+    """Return everything below a folder, with the content of files and None for the rest."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes() if path.is_file() and not path.is_symlink() else None
+        for path in folder.rglob("*")
+    }
+
+
+def wait_until(condition: Callable[[], object], seconds: float = 10.0) -> None:
+    """Wait for what other threads and processes do. Fails when it doesn't come."""
+    give_up_at = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < give_up_at, "it didn't come"
+        time.sleep(0.005)

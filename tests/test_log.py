@@ -1,0 +1,115 @@
+"""One event, one line, whatever the values hold."""
+
+import io
+import logging
+import re
+from collections.abc import Iterator
+
+import pytest
+import structlog
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from spooler import log
+
+PAIR = re.compile(r'([a-z_]+)=("(?:[^"\\]|\\.)*"|[^\s"=]*)( |$)')
+HOSTILE = [
+    'a" level=error event="forged',
+    "a\nlevel=error event=forged",
+    "a\r\n",
+    "a\\",
+    'a \\" b=c',
+    "a \\",
+    "\x1b[31mred\x1b[0m",
+    "\x00",
+    "\u202e",
+    "\u2028x=1",
+    "\udcff",
+    "=",
+    "",
+    " ",
+]
+
+
+@pytest.fixture
+def stream() -> Iterator[io.StringIO]:
+    """What is logged in this process, and everything as it was afterwards."""
+    root = logging.getLogger()
+    handlers, level, configuration = root.handlers[:], root.level, structlog.get_config()
+    root.handlers = []  # those of pytest must not be closed
+    written = io.StringIO()
+    log.configure(written)
+    yield written
+    structlog.configure(**configuration)
+    root.handlers, root.level = handlers, level
+
+
+def pairs(line: str) -> dict[str, str]:
+    """Take a line apart as a reader of logfmt does; it must be used up."""
+    found = list(PAIR.finditer(line))
+    assert "".join(pair[0] for pair in found) == line
+    return {pair[1]: pair[2] for pair in found}
+
+
+def test_a_line_begins_with_time_level_event_webhook_and_id(stream: io.StringIO) -> None:
+    log.get_logger().info("stored", bytes=12, id="7c1f", file="x.json", webhook="crm")
+    line = stream.getvalue()
+    assert re.fullmatch(
+        r"timestamp=\S+Z level=info event=stored webhook=crm id=7c1f bytes=12 file=x\.json\n", line
+    )
+
+
+def test_what_is_unknown_is_left_out(stream: io.StringIO) -> None:
+    log.get_logger().warning("refused", key=None, status=401)
+    assert list(pairs(stream.getvalue().rstrip("\n"))) == ["timestamp", "level", "event", "status"]
+
+
+def test_truth_and_numbers_are_written_plainly(stream: io.StringIO) -> None:
+    log.get_logger().info("ended", watching=True, paused=False, seconds=0.25)
+    assert "watching=true paused=false seconds=0.25" in stream.getvalue()
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(value=st.sampled_from(HOSTILE) | st.text())
+def test_nobodys_data_starts_a_line_ends_a_value_or_reaches_a_terminal(
+    stream: io.StringIO, value: str
+) -> None:
+    stream.seek(0)
+    stream.truncate()
+    log.get_logger().info("stored", file=value, bytes=1)
+    line = stream.getvalue().removesuffix("\n")
+    assert line.isprintable()
+    read = pairs(line)
+    assert list(read) == ["timestamp", "level", "event", "file", "bytes"]
+    assert (read["level"], read["event"], read["bytes"]) == ("info", "stored", "1")
+
+
+def test_a_traceback_is_one_line(stream: io.StringIO) -> None:
+    try:
+        int("first\nlevel=info event=forged")
+    except ValueError:
+        log.get_logger().exception("defect", file="x.json")
+    (line,) = stream.getvalue().splitlines()
+    read = pairs(line)
+    assert (read["level"], read["event"]) == ("error", "defect")
+    assert "first\\\\nlevel=info" in read["exception"]
+
+
+def test_what_libraries_warn_of_has_the_same_shape(stream: io.StringIO) -> None:
+    logging.getLogger("some.library").warning("odd\nlevel=info event=forged %s", "x")
+    logging.getLogger("some.library").info("not shown")
+    (line,) = stream.getvalue().splitlines()
+    read = pairs(line)
+    assert (read["level"], read["event"]) == ("warning", '"odd\\\\nlevel=info event=forged x"')
+    assert "timestamp" in read
+
+
+def test_what_waitress_says_of_every_request_under_load_is_not_shown(stream: io.StringIO) -> None:
+    logging.getLogger("waitress.queue").warning("Task queue depth is 1")
+    logging.getLogger("waitress").warning("shown")
+    assert [pairs(line)["event"] for line in stream.getvalue().splitlines()] == ["shown"]
+
+
+def test_what_only_developers_want_is_not_shown(stream: io.StringIO) -> None:
+    log.get_logger().debug("detail")
+    assert stream.getvalue() == ""

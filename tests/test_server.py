@@ -1,0 +1,246 @@
+"""One worker's server: slow and silent clients, and the orderly end."""
+
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from running_service import (
+    HOST,
+    PATIENCE_SECONDS,
+    Address,
+    connect,
+    exchange,
+    head,
+    make_body,
+    make_site,
+    post,
+    read_all,
+    serving,
+    status_of,
+)
+from structlog.testing import capture_logs
+
+from spooler.listening import Listener
+from spooler.receiver import BEGUN, Receiver
+from spooler.server import Server
+
+BODY = make_body()
+REQUEST = head(BODY) + BODY
+
+
+class Gate:
+    """An application that answers when it is told to, and says what it was given."""
+
+    def __init__(self) -> None:
+        self.begun = threading.Semaphore(0)
+        self.may_answer = threading.Event()
+        self.environs: list[dict[str, Any]] = []
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        self.environs.append(environ)
+        self.begun.release()
+        assert self.may_answer.wait(PATIENCE_SECONDS)
+        start_response("200 OK", [("Content-Length", "2")])
+        return [b"ok"]
+
+
+@contextlib.contextmanager
+def server_on(
+    bound: socket.socket, application: Callable[..., Any], *, handed_over: bool = False
+) -> Iterator[tuple[Server, threading.Thread]]:
+    """Run a server in a thread; it is stopped at the end if the test didn't do so."""
+    server = Server(application, [Listener(bound, handed_over)], 1 << 20)
+    thread = threading.Thread(target=server.run, args=(lambda: None,))
+    thread.start()
+    try:
+        yield server, thread
+    finally:
+        server.stop()
+        thread.join(PATIENCE_SECONDS)
+        assert not thread.is_alive()
+
+
+def bind() -> tuple[socket.socket, Address]:
+    bound = socket.create_server((HOST, 0))
+    return bound, bound.getsockname()[:2]
+
+
+# Slow clients
+
+
+def drip(address: Address, at_once: bytes, slowly: bytes) -> tuple[float, bytes]:
+    """Send a byte each fifth of a second; return after how many seconds it was cut, and what was answered."""
+    begun = time.monotonic()
+    with connect(address) as connection:
+        connection.sendall(at_once)
+        connection.settimeout(0.2)
+        for at in range(len(slowly)):
+            with contextlib.suppress(TimeoutError):
+                with contextlib.suppress(ConnectionError):
+                    connection.sendall(slowly[at : at + 1])
+                    answer = connection.recv(1000)
+                    return time.monotonic() - begun, answer
+                return time.monotonic() - begun, b""
+    raise AssertionError("it was never cut")
+
+
+def test_a_request_that_drips_in_is_cut_and_honest_ones_are_answered_meanwhile(tmp_path: Path) -> None:
+    receiver = Receiver(make_site(tmp_path / "site").configuration())
+    slow = {"header": (b"POST", REQUEST[4:]), "body": (head(BODY), BODY), "silence": (b"", b"")}
+    cut: dict[str, tuple[float, bytes]] = {}
+    with capture_logs() as lines, serving(receiver, request_within_seconds=1.0) as address:
+        dripping = [
+            threading.Thread(target=lambda name=name: cut.update({name: drip(address, *slow[name])}))
+            for name in ("header", "body")
+        ]
+        with connect(address) as silent, connect(address) as begun:
+            begun.sendall(b"POST /webhook")
+            for thread in dripping:
+                thread.start()
+            while any(thread.is_alive() for thread in dripping):
+                assert post(address, make_body()).status == 200
+                time.sleep(0.05)
+            assert read_all(silent) == b""
+            assert read_all(begun) == b""
+    assert [answer for _seconds, answer in cut.values()] == [b"", b""]
+    assert min(seconds for seconds, _answer in cut.values()) >= 1.0
+    assert [line["event"] for line in lines].count("too slow") == 3
+
+
+def test_a_request_that_is_slow_but_not_too_slow_is_answered(tmp_path: Path) -> None:
+    receiver = Receiver(make_site(tmp_path / "site").configuration())
+    with serving(receiver) as address, connect(address) as connection:
+        for piece in (REQUEST[:10], REQUEST[10:-10], REQUEST[-10:]):
+            connection.sendall(piece)
+            time.sleep(0.1)
+        assert status_of(read_all(connection)) == 200
+
+
+def test_idle_connections_keep_no_honest_request_from_being_answered(tmp_path: Path) -> None:
+    site = make_site(tmp_path / "site")
+    with contextlib.ExitStack() as idle, serving(Receiver(site.configuration())) as address:
+        for number in range(300):
+            connection = idle.enter_context(connect(address))
+            connection.sendall(REQUEST[: number % 3 * 20])
+        for _ in range(20):
+            assert post(address, make_body()).status == 200
+        idle.close()
+    assert len(site.files("incoming")) == 20
+
+
+def test_the_receiver_learns_when_the_first_byte_of_a_request_came() -> None:
+    gate = Gate()
+    gate.may_answer.set()
+    with serving(gate) as address, connect(address) as connection:
+        before = time.monotonic()
+        connection.sendall(REQUEST[:1])
+        time.sleep(0.3)
+        after = time.monotonic()
+        connection.sendall(REQUEST[1:])
+        assert status_of(read_all(connection)) == 200
+    (environ,) = gate.environs
+    assert before <= environ[BEGUN] < after - 0.1
+
+
+# The orderly end
+
+
+def test_what_has_begun_is_answered_and_then_nobody_listens() -> None:
+    gate = Gate()
+    bound, address = bind()
+    with server_on(bound, gate) as (server, thread), contextlib.ExitStack() as connections:
+        answered, halfway, silent = (connections.enter_context(connect(address)) for _ in range(3))
+        answered.sendall(REQUEST)
+        halfway.sendall(REQUEST[:-20])
+        assert gate.begun.acquire(timeout=PATIENCE_SECONDS)
+        server.stop()
+        while is_listening(address):
+            time.sleep(0.01)
+        silent.sendall(REQUEST)
+        halfway.sendall(REQUEST[-20:])
+        gate.may_answer.set()
+        for connection in (answered, halfway, silent):
+            assert status_of(read_all(connection)) == 200
+        thread.join(PATIENCE_SECONDS)
+        assert not thread.is_alive()
+
+
+def is_listening(address: Address) -> bool:
+    with contextlib.suppress(ConnectionRefusedError), connect(address):
+        return True
+    return False
+
+
+def test_what_waits_for_a_thread_is_answered_too() -> None:
+    gate = Gate()
+    bound, address = bind()
+    with server_on(bound, gate) as (server, _thread), contextlib.ExitStack() as connections:
+        waiting = [connections.enter_context(connect(address)) for _ in range(40)]
+        for connection in waiting:
+            connection.sendall(REQUEST)
+        for _ in range(8):  # as many as there are threads; the others wait in the queue, or to be accepted
+            assert gate.begun.acquire(timeout=PATIENCE_SECONDS)
+        server.stop()
+        gate.may_answer.set()
+        assert [status_of(read_all(connection)) for connection in waiting] == [200] * 40
+
+
+def test_a_request_that_drips_in_doesnt_hold_up_the_end() -> None:
+    gate = Gate()
+    bound, address = bind()
+    server = Server(gate, [Listener(bound, handed_over=False)], 1 << 20, request_within_seconds=0.5)
+    thread = threading.Thread(target=server.run, args=(lambda: None,))
+    thread.start()
+    with connect(address) as connection:
+        connection.sendall(REQUEST[:-1])
+        server.stop()
+        begun = time.monotonic()
+        thread.join(PATIENCE_SECONDS)
+        assert time.monotonic() - begun < 6
+        assert read_all(connection) == b""
+    assert not thread.is_alive()
+
+
+def test_a_socket_that_was_handed_over_keeps_what_waits_for_the_next_server() -> None:
+    gate = Gate()
+    gate.may_answer.set()
+    bound, address = bind()
+    kept = bound.dup()  # as systemd does
+    with server_on(bound, gate, handed_over=True) as (_server, _thread):
+        assert status_of(exchange(address, REQUEST)) == 200
+    with connect(address) as waiting:
+        waiting.sendall(REQUEST)
+        with server_on(kept, gate, handed_over=True):
+            assert status_of(read_all(waiting)) == 200
+
+
+def test_several_sockets_are_served_at_once(tmp_path: Path) -> None:
+    gate = Gate()
+    gate.may_answer.set()
+    sockets = [bind() for _ in range(3)]
+    listeners = [Listener(bound, handed_over=False) for bound, _address in sockets]
+    server = Server(gate, listeners, 1 << 20)
+    thread = threading.Thread(target=server.run, args=(lambda: None,))
+    thread.start()
+    for _bound, address in sockets:
+        assert status_of(exchange(address, REQUEST)) == 200
+    server.stop()
+    thread.join(PATIENCE_SECONDS)
+    assert not thread.is_alive()
+    assert not any(is_listening(address) for _bound, address in sockets)
+
+
+@pytest.mark.parametrize("size", [1 << 20, 3 << 20])
+def test_a_body_in_memory_never_goes_to_a_temporary_file(tmp_path: Path, size: int) -> None:
+    site = make_site(tmp_path / "site", receiver='max_body = "3MiB"')
+    gate = Gate()
+    gate.may_answer.set()
+    body = make_body(size=size)
+    with serving(gate, max_body=site.configuration().receiver.max_body) as address:
+        assert status_of(exchange(address, head(body) + body)) == 200
+    assert not hasattr(gate.environs[0]["wsgi.input"], "name")

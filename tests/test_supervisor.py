@@ -1,0 +1,148 @@
+"""A parent of real processes: what it starts, starts again, hands on and ends."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from running_service import PATIENCE_SECONDS, children_of, wait_until
+
+PROGRAM = """
+import os, signal, sys
+from spooler import log
+from spooler.errors import ConfigurationError
+from spooler.supervisor import Child, Supervisor
+
+SIGNALS = {signal.SIGTERM, signal.SIGHUP}
+
+def note(word):
+    with open(sys.argv[1], "a") as file:
+        file.write(f"{word} {os.getpid()}\\n")
+
+def child(kind, name):
+    def run():
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        note(f"{name} begins")
+        if kind == "misconfigured":
+            raise ConfigurationError("nothing is where it should be")
+        if kind == "broken":
+            raise ZeroDivisionError
+        while (number := signal.sigwait(SIGNALS)) == signal.SIGHUP:
+            note(f"{name} reloads")
+        note(f"{name} ends")
+        if kind == "clumsy":
+            raise ZeroDivisionError
+    return Child(name, run)
+
+log.configure()
+sys.exit(Supervisor([child(kind, f"{kind}-{at}") for at, kind in enumerate(sys.argv[2:])]).run())
+"""
+
+
+@dataclass
+class Family:
+    parent: "subprocess.Popen[bytes]"
+    notes_file: Path
+    log_file: Path
+
+    def notes(self) -> list[str]:
+        """Return what the children have done, without their process ids."""
+        return [line.rpartition(" ")[0] for line in self._lines()]
+
+    def ids(self, word: str) -> list[int]:
+        """Return the process ids of those that noted a word."""
+        return [int(line.rpartition(" ")[2]) for line in self._lines() if line.startswith(f"{word} ")]
+
+    def _lines(self) -> list[str]:
+        return self.notes_file.read_text().splitlines() if self.notes_file.exists() else []
+
+    def log(self) -> str:
+        return self.log_file.read_text()
+
+    def wait_for(self, *words: str) -> None:
+        wait_until(lambda: all(self.notes().count(word) >= words.count(word) for word in words), str(words))
+
+    def end(self, number: int = signal.SIGTERM) -> int:
+        self.parent.send_signal(number)
+        return self.parent.wait(PATIENCE_SECONDS)
+
+
+@contextlib.contextmanager
+def family(tmp_path: Path, *kinds: str) -> Iterator[Family]:
+    program, notes, log = (tmp_path / name for name in ("program.py", "notes", "log"))
+    program.write_text(PROGRAM)
+    with log.open("wb") as stderr:
+        parent = subprocess.Popen(
+            [sys.executable, program, notes, *kinds], stderr=stderr, cwd=tmp_path, start_new_session=True
+        )
+    try:
+        yield Family(parent, notes, log)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(parent.pid, signal.SIGKILL)
+        parent.wait(PATIENCE_SECONDS)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_stop_lets_all_end_in_order(tmp_path: Path, number: int) -> None:
+    with family(tmp_path, "patient", "patient") as found:
+        found.wait_for("patient-0 begins", "patient-1 begins")
+        assert found.end(number) == 0
+        assert sorted(found.notes()[2:]) == ["patient-0 ends", "patient-1 ends"]
+        assert "process ended" not in found.log()
+
+
+def test_children_that_end_are_started_again_in_no_hurry_and_the_others_know_nothing_of_it(
+    tmp_path: Path,
+) -> None:
+    with family(tmp_path, "patient", "patient", "patient", "broken") as found:
+        begun = [f"patient-{number} begins" for number in range(3)]
+        found.wait_for(*begun, "broken-3 begins")
+        for word in begun[1:]:
+            os.kill(found.ids(word)[0], signal.SIGKILL)
+        found.wait_for(*begun[1:], *begun[1:])
+        wait_until(lambda: found.log().count('event="process ended" process=broken-3') == 2)
+        assert set(children_of(found.parent.pid)) == {found.ids(word)[-1] for word in begun}
+        assert found.end() == 0
+        assert sorted(found.notes()[-3:]) == [f"patient-{number} ends" for number in range(3)]
+        assert found.notes().count("patient-0 begins") == 1
+        assert found.notes().count("broken-3 begins") < 5
+        assert found.log().count("event=defect process=broken-3") >= 2
+        assert "ZeroDivisionError" in found.log()
+        for name in ("patient-1", "patient-2"):
+            assert f'event="process ended" process={name} status=-9' in found.log()
+
+
+def test_reload_is_handed_on_to_every_child(tmp_path: Path) -> None:
+    with family(tmp_path, "patient", "patient") as found:
+        found.wait_for("patient-0 begins", "patient-1 begins")
+        found.parent.send_signal(signal.SIGHUP)
+        found.wait_for("patient-0 reloads", "patient-1 reloads")
+        assert found.end() == 0
+
+
+def test_a_configuration_that_cant_be_used_ends_all_with_its_status(tmp_path: Path) -> None:
+    with family(tmp_path, "patient", "misconfigured") as found:
+        assert found.parent.wait(PATIENCE_SECONDS) == 78
+        assert found.notes().count("misconfigured-1 begins") == 1
+        assert "patient-0 begins" not in found.notes() or "patient-0 ends" in found.notes()
+        assert 'reason="nothing is where it should be"' in found.log()
+        assert "Traceback" not in found.log()
+
+
+def test_a_child_that_fails_at_the_end_makes_the_whole_fail(tmp_path: Path) -> None:
+    with family(tmp_path, "patient", "clumsy") as found:
+        found.wait_for("patient-0 begins", "clumsy-1 begins")
+        assert found.end() == 1
+
+
+def test_children_end_when_their_parent_is_killed(tmp_path: Path) -> None:
+    with family(tmp_path, "patient", "patient") as found:
+        found.wait_for("patient-0 begins", "patient-1 begins")
+        assert found.end(signal.SIGKILL) == -signal.SIGKILL
+        found.wait_for("patient-0 ends", "patient-1 ends")

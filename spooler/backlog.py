@@ -36,6 +36,7 @@ class Backlog:
         self._incoming: set[str] = set()
         self._retry: dict[str, float] = {}
         self._running: set[str] = set()
+        self._busy: set[str] = set()  # lanes of those that are running
         self._lanes: dict[str, list[tuple[str, str]]] = {}  # lane -> heap of (order, name)
         self._member_of: dict[str, Lanes] = {}
 
@@ -94,10 +95,11 @@ class Backlog:
         self._incoming.discard(name)
         self._retry.pop(name, None)
         self._running.add(name)
+        self._busy.update(self._member_of.get(name, ()))
 
     def settle(self, name: str) -> None:
         """Note that a taken one has left for good, or isn't there any more."""
-        self._running.discard(name)
+        self._end(name)
         self._leave(name, stays=False)
 
     def postpone(self, name: str, now_named: str, due: float) -> None:
@@ -113,11 +115,17 @@ class Backlog:
         heapq.heappush(self._ready, (self._order(now_named), now_named))
 
     def _put_back(self, name: str, now_named: str) -> None:
-        self._running.discard(name)
+        self._end(name)
         if now_named != name:
             lanes = self._member_of.get(name, ())
             self._enter(now_named, lanes)
             self._leave(name, stays=False)
+        # An older one that a person put there meanwhile goes first.
+        self._bring_up(self._member_of[now_named])
+
+    def _end(self, name: str) -> None:
+        self._running.discard(name)
+        self._busy.difference_update(self._member_of.get(name, ()))
 
     def _state(self, name: str, now: float) -> State | None:
         if name in self._running:
@@ -129,7 +137,8 @@ class Backlog:
 
     def _may_run(self, state: State, name: str) -> bool:
         self._join(state, name)
-        return all(self._head(lane) == name for lane in self._member_of[name])
+        lanes = self._member_of[name]
+        return self._busy.isdisjoint(lanes) and all(self._head(lane) == name for lane in lanes)
 
     def _join(self, state: State, name: str) -> None:
         if name not in self._member_of:
@@ -152,9 +161,12 @@ class Backlog:
 
     def _leave(self, name: str, *, stays: bool) -> None:
         """Take a name out of its lanes, unless it only changed folders, and let those behind it come up."""
-        if stays:
-            return
-        for lane in self._member_of.pop(name, ()):
+        if not stays:
+            self._bring_up(self._member_of.pop(name, ()))
+
+    def _bring_up(self, lanes: Lanes) -> None:
+        """Let the oldest of each lane be looked at again."""
+        for lane in lanes:
             head = self._head(lane)
             if head is not None and head not in self._running:
                 heapq.heappush(self._ready, (self._order(head), head))

@@ -153,8 +153,11 @@ def find(named: Path | None = None) -> Path:
     variable = os.environ.get(ENVIRONMENT_VARIABLE)
     chosen = named or (Path(variable) if variable else None)
     for candidate in [chosen] if chosen else [Path(FILE_NAME), SYSTEM_FILE]:
-        if candidate.is_file():
-            return candidate.absolute()
+        try:
+            if candidate.is_file():
+                return candidate.absolute()
+        except OSError as error:  # a folder on the way may not be entered
+            raise ConfigurationError(f"{candidate}: can't be read: {error.strerror}") from None
     if chosen:
         raise ConfigurationError(f"{chosen}: there is no such configuration file")
     raise ConfigurationError(
@@ -181,6 +184,8 @@ def parse(text: str, path: Path) -> Configuration:
     place = config_errors.Place(path, text)
     file = _convert(document, _File, place, ())
     _check_numbers(file, place)
+    if file.receiver.listen.unix_path:
+        file.receiver.listen = Address(unix_path=str(path.parent / file.receiver.listen.unix_path))
     tables = {
         name: _convert(table, _WebhookTable, place, ("webhook", name)) for name, table in file.webhook.items()
     }
@@ -232,6 +237,9 @@ def _webhook(name: str, table: _WebhookTable, file: _File, place: config_errors.
     signed = table.signature == "required"
     if signed and not table.public_keys:
         raise place.error(at, 'public_keys is missing (to accept unsigned requests, say signature = "none")')
+    processing = _merge(file.processor, table)
+    if processing.timeout <= 0:
+        raise place.error((*at, "timeout"), "must be longer than nothing")
     return Webhook(
         name=name,
         signed=signed,
@@ -241,7 +249,7 @@ def _webhook(name: str, table: _WebhookTable, file: _File, place: config_errors.
             place.fingerprint((*at, "client_certificates"), c) for c in table.client_certificates
         ),
         processors=place.path.parent / (table.processors or file.processors),
-        processing=_merge(file.processor, table),
+        processing=processing,
     )
 
 

@@ -54,9 +54,12 @@ class Place:
     def file(self, key: tuple[str, ...], named: str) -> Path:
         """Return the absolute path of a file that must be there. Raises: ConfigurationError."""
         path = self.path.parent / named
-        if not path.is_file():
-            raise self.error(key, f"the key file {path} doesn't exist")
-        return path
+        try:
+            if path.is_file():
+                return path
+        except OSError as error:  # a folder on the way may not be entered
+            raise self.error(key, f"the key file {path} can't be read: {error.strerror}") from None
+        raise self.error(key, f"the key file {path} doesn't exist")
 
     def fingerprint(self, key: tuple[str, ...], written: str) -> str:
         """Return a certificate's SHA-256 as lower-case hex, colons taken out. Raises: ConfigurationError."""

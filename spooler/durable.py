@@ -7,7 +7,6 @@ Does not promise: anything on file systems that lie about syncing, or across two
 """
 
 import ctypes
-import errno
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -101,8 +100,3 @@ def sync_folder(path: Path) -> None:
     """Bring a folder's names onto the disk. Raises: OSError."""
     with opened_folder(path) as descriptor:
         os.fsync(descriptor)
-
-
-def is_full(error: OSError) -> bool:
-    """Say whether an error means that there is no room (space, inodes or quota)."""
-    return error.errno in {errno.ENOSPC, errno.EDQUOT}

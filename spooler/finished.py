@@ -33,7 +33,7 @@ class FinishedIds:
         self._window_seconds = window_seconds
         # In each bucket: digests of ids, sorted, and in step with them the microseconds of receipt.
         self._digests = [array("Q") for _ in range(_BUCKETS)]
-        self._received = [array("Q") for _ in range(_BUCKETS)]
+        self._received = [array("q") for _ in range(_BUCKETS)]
         self._lock = Lock()  # RACE: several workers settle at once
 
     def load(self) -> int:
@@ -56,7 +56,7 @@ class FinishedIds:
         with self._lock:
             at = bisect_left(digests, digest)
             digests.insert(at, digest)
-            received.insert(at, (name.received - _EPOCH) // timedelta(microseconds=1))
+            received.insert(at, _microseconds(name))
 
     def original(self, file_name: str) -> Path | None:
         """Return the finished file that one of this name would repeat; None if it is no repeat.
@@ -66,12 +66,15 @@ class FinishedIds:
         name = Name.parse(file_name)
         if name is None:
             return None  # put there by hand
-        candidates = self._candidates(name)
+        known, own = self._known(name), _microseconds(name)
+        # Those of one id take their turns in order. So what was finished itself already, or is older than
+        # what was, can only have been brought back by a person.
+        candidates = [] if own in known else [received for received in known if received < own]
         if not candidates:
             return None
         days = list(self._days())
         if any((day / file_name).exists() for day in days):
-            return None  # a copy that a person brought back: only a person can give it the same name
+            return None  # a person brought it back after `drop`, which this process knows nothing of
         for received in candidates:
             original = Name(_EPOCH + timedelta(microseconds=received), name.id, name.type)
             for day in days:
@@ -79,7 +82,7 @@ class FinishedIds:
                     return day / str(original)
         return None
 
-    def _candidates(self, name: Name) -> list[int]:
+    def _known(self, name: Name) -> list[int]:
         """Return when the files of this id were received, oldest first, in microseconds of the epoch."""
         digest, bucket = _digest(name.id)
         with self._lock:
@@ -107,6 +110,10 @@ class FinishedIds:
         for folder in sorted(self._spool.folder(State.DONE).iterdir()):
             if folder.is_dir() and folder.name >= f"{oldest:%Y-%m-%d}":
                 yield folder
+
+
+def _microseconds(name: Name) -> int:
+    return (name.received - _EPOCH) // timedelta(microseconds=1)
 
 
 def _digest(identifier: str) -> tuple[int, int]:

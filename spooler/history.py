@@ -90,25 +90,15 @@ class Progress:
     attempt: the number that the next run of a script gets, from 1.
     answered: the scripts that have answered 0, with the version that did.
     by_person: a person brought it back, who wants everything run, from the first attempt.
-    unsaid: that isn't in the log yet.
     """
 
     attempt: int = 1
     answered: frozenset[tuple[str, str]] = frozenset()
     by_person: bool = False
-    unsaid: bool = False
 
     @classmethod
-    def of(cls, lines: Sequence[Line], *, waiting: bool) -> "Progress":
-        """Work out the progress from the lines of a log.
-
-        waiting: the file stood in `incoming/`, where only spooler's own release leaves the attempts open.
-        Any other log there was brought by a person.
-        """
-        if not lines:
-            return cls()
-        if waiting and not is_open(lines[-1]):
-            return cls(by_person=True, unsaid=True)
+    def of(cls, lines: Sequence[Line]) -> "Progress":
+        """Work out the progress from the lines of a log."""
         starts = [index for index, line in enumerate(lines) if line.get("anew") is True]
         current = lines[starts[-1] + 1 :] if starts else lines
         answered = frozenset(

@@ -7,13 +7,14 @@ left alone.
 Does not promise: to be called at the right moment; it is the truth whenever it is.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 
 from spooler.backlog import Backlog
+from spooler.history import Line
 from spooler.log import get_logger
-from spooler.name import Name, stamp
+from spooler.name import Name, log_name, stamp
 from spooler.notification import Notification
 from spooler.spool import WebhookSpool
 from spooler.state import State
@@ -61,7 +62,8 @@ class Intake:
             # RACE: a listing may show a file that was stored while it was made, and not an older one that
             # was stored a moment before. What was there already the last time has nothing to wait for.
             return name <= complete_to or name in self._young
-        return self._stands_still(name)
+        # Where a log stands beside it, it has had a turn: younger ones may not get past it now.
+        return self._spool.path(State.INCOMING, log_name(name)).exists() or self._stands_still(name)
 
     def _stands_still(self, name: str) -> bool:
         try:
@@ -91,7 +93,9 @@ class Intake:
     def _age(self, name: str) -> datetime:
         for state in (State.INCOMING, State.RETRY):
             with suppress(OSError):
-                return datetime.fromtimestamp(self._spool.path(state, name).lstat().st_mtime, UTC)
+                written = datetime.fromtimestamp(self._spool.path(state, name).lstat().st_mtime, UTC)
+                # Once it was in retry/, the file's time is when it was due; its place in line is older.
+                return min([written, *_first_turn(self._spool.log_lines(state, name))])
         return self._spool.clock.now()
 
     def _lanes(self, state: State, name: str) -> tuple[str, ...]:
@@ -104,3 +108,10 @@ class Intake:
         if self._by_contact and notification.order_key is not None:
             lanes.append(f"contact {notification.order_key}")
         return tuple(lanes)
+
+
+def _first_turn(lines: Sequence[Line]) -> list[datetime]:
+    """Return when a log was begun; nothing if there is none, or none that we wrote."""
+    with suppress(ValueError):
+        return [datetime.fromisoformat(str(line.get("at"))).astimezone(UTC) for line in lines[:1]]
+    return []

@@ -13,7 +13,8 @@ SUFFIX = ".json"
 LOG_SUFFIX = ".log"
 HIDDEN = "."
 
-_PATTERN = re.compile(r"(\d{8}T\d{6}\.\d{6}Z)_([A-Za-z0-9-]{1,64})_([A-Za-z0-9_-]{1,64})\.json")
+# No other years, so that a moment later can always be written, in as many digits.
+_PATTERN = re.compile(r"([12]\d{7}T\d{6}\.\d{6}Z)_([A-Za-z0-9-]{1,64})_([A-Za-z0-9_-]{1,64})\.json", re.ASCII)
 _STAMP = "%Y%m%dT%H%M%S.%fZ"
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from spooler import children, history, running
 from spooler.log import get_logger
-from spooler.name import HIDDEN, LOG_SUFFIX, SUFFIX
+from spooler.name import HIDDEN, LOG_SUFFIX, SUFFIX, log_name
 from spooler.scripts import OWNER_VARIABLE
 from spooler.spool import WebhookSpool, bring_log
 from spooler.state import ACTIVE, State
@@ -46,6 +46,14 @@ def take_up(spool: WebhookSpool, name: str) -> None:
     get_logger().warning("taken up again", webhook=spool.webhook, file=name)
 
 
+def let_go(spool: WebhookSpool, name: str) -> None:
+    """Clear away after a notification that a person took out of `processing/`. Raises: OSError."""
+    running.clear(spool.folder(State.PROCESSING), name)
+    log = spool.path(State.PROCESSING, log_name(name))
+    if log.exists():
+        _bring_after_its_file(spool, log)
+
+
 def _end_survivors(path: Path) -> None:
     """End a script that outlived the processor: it must not run beside the next attempt."""
     give_up_at = time.monotonic() + _SURVIVOR_SECONDS
@@ -64,7 +72,7 @@ def _count_interrupted(spool: WebhookSpool, name: str) -> None:
     if mark is not None and not (lines and lines[-1].get("at") == mark.at):
         spool.record(State.PROCESSING, name, mark.interrupted())
         return
-    attempt = mark.attempt if mark else history.Progress.of(lines, waiting=False).attempt
+    attempt = mark.attempt if mark else history.Progress.of(lines).attempt
     text = f"interrupted while no script was running; counts as attempt {attempt}"
     spool.record(State.PROCESSING, name, history.note(spool.clock.now(), text, attempt=attempt))
 

@@ -11,7 +11,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -66,7 +66,7 @@ def work_folder(processing: Path) -> Iterator[Path]:
     try:
         yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        _remove(folder)
 
 
 def sweep(processing: Path) -> None:
@@ -74,4 +74,16 @@ def sweep(processing: Path) -> None:
     for mark in processing.glob(f"{_MARK_PREFIX}*"):
         mark.unlink(missing_ok=True)
     for folder in processing.glob(f"{_FOLDER_PREFIX}*"):
-        shutil.rmtree(folder, ignore_errors=True)
+        _remove(folder)
+
+
+def _remove(folder: Path) -> None:
+    """Remove a working folder, also where a script left folders in it that may not be written to."""
+    with suppress(OSError):
+        folder.chmod(0o700)
+    for parent, inside, _files in os.walk(folder):
+        for path in (Path(parent, name) for name in inside):
+            with suppress(OSError):
+                if not path.is_symlink():
+                    path.chmod(0o700)
+    shutil.rmtree(folder, ignore_errors=True)

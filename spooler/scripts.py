@@ -72,7 +72,7 @@ class Runner:
         stop_after_seconds: float = STOP_AFTER_SECONDS,
         kill_after_seconds: float = KILL_AFTER_SECONDS,
     ) -> None:
-        """stop_after_seconds: from the request to stop to SIGTERM. kill_after_seconds: from there to SIGKILL."""
+        """stop_after_seconds: until SIGTERM, when spooler stops. kill_after_seconds: from then to SIGKILL."""
         self._stop = stop
         self._stop_after_seconds = stop_after_seconds
         self._kill_after_seconds = kill_after_seconds

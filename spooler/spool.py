@@ -77,7 +77,10 @@ class WebhookSpool:
         for state in states:
             folder = self.folder(state)
             try:
+                missing = [place for place in (folder, *folder.parents) if not place.exists()]
                 folder.mkdir(durable.FOLDER_MODE, parents=True, exist_ok=True)
+                for place in missing:
+                    durable.sync_folder(place.parent)
                 trial = f"{ARRIVING}{secrets.token_hex(8)}"
                 with durable.opened_folder(folder) as descriptor:
                     durable.write_hidden(descriptor, trial, b"", sync=False)
@@ -114,12 +117,12 @@ class WebhookSpool:
             ) from error
 
     def _publish(self, folder: int, hidden: str, notification: Notification, deadline: float | None) -> str:
-        if deadline is not None and self.clock.monotonic() > deadline:
-            raise StorageUnavailableError("storing took longer than the sender waits")
         # RACE: stamp and rename are one step for all receivers, so that names appear in the order of their
         # stamps. Opened for this call alone, the descriptor's lock keeps threads apart too.
         fcntl.flock(folder, fcntl.LOCK_EX)
         try:
+            if deadline is not None and self.clock.monotonic() > deadline:
+                raise StorageUnavailableError("storing took longer than the sender waits")
             name = Name(self.clock.now(), notification.id, notification.type)
             return _rename_to_free_name(hidden, str(name), folder, folder)
         finally:

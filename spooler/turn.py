@@ -8,11 +8,11 @@ Does not promise: the order of turns; that is the backlog's.
 Logs: one line per settlement.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from spooler import dropins, history
+from spooler import dropins, history, recovery
 from spooler.attempt import Attempt
 from spooler.config import Webhook
 from spooler.finished import REPEATS, FinishedIds
@@ -54,24 +54,27 @@ class Turn:
         """
         try:
             notification = Notification.read(self.spool.read(state, file_name))
+            progress = self._progress(state, file_name)
             name = self.spool.claim(state, file_name)
         except FileNotFoundError:
             return None  # RACE: a person took it away
         try:
-            progress = self._progress(state, name)
             return self._settle(name, self._decide(name, notification, progress), progress)
         except OSError as error:
+            if not self.spool.path(State.PROCESSING, name).exists():
+                get_logger().warning("taken away", webhook=self.webhook.name, file=name)
+                recovery.let_go(self.spool, name)
+                return None
             get_logger().error("held up", webhook=self.webhook.name, file=name, reason=str(error))
             return self._put_back(name)
 
     def _progress(self, state: State, name: str) -> Progress:
-        lines = self.spool.log_lines(State.PROCESSING, name)
-        progress = Progress.of(lines, waiting=state is State.INCOMING)
-        # spooler itself lets nothing wait in retry/ that has no attempt left.
-        exhausted = state is State.RETRY and progress.attempt > self.webhook.processing.max_attempts
-        if not (progress.unsaid or exhausted):
-            return progress
-        self._note(name, "put back by hand: attempts are counted from 1, every script runs", anew=True)
+        lines = self.spool.log_lines(state, name)
+        if not _brought_by_hand(state, lines):
+            return Progress.of(lines)
+        # CRASH: said before the claim; in processing/ a log doesn't show any more who brought the file.
+        text = "put back by hand: attempts are counted from 1, every script runs"
+        self.spool.record(state, name, history.note(self.spool.clock.now(), text, anew=True))
         return Progress(by_person=True)
 
     def _decide(self, name: str, notification: Notification, progress: Progress) -> Outcome:
@@ -95,7 +98,7 @@ class Turn:
             return Done(f"there is no script for {kind}: nothing was run")
         left = [script for script in scripts if (script.name, script.version) not in progress.answered]
         if left and progress.attempt > self.webhook.processing.max_attempts:
-            return GiveUp("its last attempt was interrupted")
+            return GiveUp(f"none of {self.webhook.processing.max_attempts} attempts is left")
         return self.attempt.run(name, notification, progress.attempt, left)
 
     def _settle(self, name: str, outcome: Outcome, progress: Progress) -> Settled:
@@ -143,6 +146,17 @@ class Turn:
 
     def _note(self, name: str, text: str, **marks: bool | str) -> None:
         self.spool.record(State.PROCESSING, name, history.note(self.spool.clock.now(), text, **marks))
+
+
+def _brought_by_hand(state: State, lines: Sequence[history.Line]) -> bool:
+    """Say whether a person put a waiting file there, judging by its log.
+
+    In `incoming/` only spooler's own release leaves the attempts open; to `retry/` nothing comes that a note
+    says is settled.
+    """
+    if not lines or history.is_open(lines[-1]):
+        return False
+    return state is State.INCOMING or "note" in lines[-1]
 
 
 def _id(file_name: str) -> str:

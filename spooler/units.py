@@ -10,6 +10,7 @@ import re
 
 _SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _BYTES = {"": 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
+_LONGEST_SECONDS = 100 * 365 * 86400  # what can be added to any date that we meet
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _SIZE = re.compile(r"(\d+)(B|KiB|MiB|GiB|TiB|)")
 
@@ -23,7 +24,10 @@ class Duration(float):
         found = _DURATION.fullmatch(text) if isinstance(text, str) else None
         if found is None:
             raise ValueError(f'{text!r} is no duration; write for example "90s", "15m", "12h" or "30d"')
-        return cls(float(found[1]) * _SECONDS[found[2]])
+        seconds = float(found[1]) * _SECONDS[found[2]]
+        if seconds > _LONGEST_SECONDS:
+            raise ValueError(f"{text!r} is longer than a hundred years")
+        return cls(seconds)
 
 
 class Keep(float):

@@ -33,6 +33,7 @@ class WebhookQueue:
         self._backlog = self._intake.backlog
         self._look_at = 0.0  # monotonic seconds
         self._hints_count_from = 0.0
+        self._hinted = False
         self._stuck: set[str] = set()  # in processing/, where an error of the disk left them
         self._disk_error = ""
         self._held = ""  # the reason that was logged last
@@ -40,9 +41,10 @@ class WebhookQueue:
     def look(self, *, hinted: bool) -> None:
         """Look into the folders if it is time. Errors of the disk are logged; they hold this webhook back."""
         now = self._clock.monotonic()
-        early = hinted and now >= self._hints_count_from and not self._backlog.has_unread
-        if now < self._look_at and not early:
+        self._hinted |= hinted
+        if now < self._next_look():
             return
+        self._hinted = False
         try:
             self._take_up_stuck()
             self._intake.look()
@@ -80,11 +82,17 @@ class WebhookQueue:
 
     def idle_seconds(self, *, workers_free: bool) -> float:
         """Return how long nothing has to be done for, if nobody hints and no turn ends."""
-        seconds = self._look_at - self._clock.monotonic()
+        seconds = min(self._next_look() - self._clock.monotonic(), LOOK_SECONDS)
         due = self._backlog.next_due
         if due is not None and workers_free and not self._held:
             seconds = min(seconds, due - self._clock.now().timestamp())
         return max(0.0, seconds)
+
+    def _next_look(self) -> float:
+        """Return when to look, in monotonic seconds. A hint that came too early isn't forgotten."""
+        if self._hinted and not self._backlog.has_unread:
+            return min(self._hints_count_from, self._look_at)
+        return self._look_at
 
     def _is_held(self) -> bool:
         """Say whether nothing may be taken now; log when that changes."""
@@ -96,14 +104,18 @@ class WebhookQueue:
         return bool(reason)
 
     def _reason_to_wait(self) -> str:
-        if self._spool.paused:
-            return "paused"
-        if not self._webhook.processors.is_dir():
+        try:
+            if self._spool.paused:
+                return "paused"
             # An empty folder means that nothing is to be run; one that isn't there, that something is wrong.
-            return f"the folder of scripts, {self._webhook.processors}, doesn't exist"
+            if not self._webhook.processors.is_dir():
+                return f"the folder of scripts, {self._webhook.processors}, doesn't exist"
+        except OSError as error:
+            return f"{error.filename}: can't be read: {error.strerror}"
         return self._disk_error
 
     def _take_up_stuck(self) -> None:
         for name in sorted(self._stuck):
-            recovery.take_up(self._spool, name)
+            if self._spool.path(State.PROCESSING, name).exists():  # else a person took it away
+                recovery.take_up(self._spool, name)
             self._stuck.discard(name)

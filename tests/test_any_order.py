@@ -94,7 +94,7 @@ class AnyOrder(RuleBasedStateMachine):
         self.known: dict[str, Known] = {}
         self.settled: list[str] = []  # names in the order in which they first reached done/ or failed/
         self.runs: list[Run] = []
-        self.turns = 0
+        self.turn_number = 0
         self.crashed_turns: set[int] = set()
         self.ids = itertools.count()
 
@@ -208,11 +208,11 @@ class AnyOrder(RuleBasedStateMachine):
         _order, state, name = found
         for script, answer in zip(SCRIPTS, answers, strict=True):
             (self.told / script).write_text(f"{answer}\n")
-        self.turns += 1
+        self.turn_number += 1
         self.queue.take(name)
         ended, settled = _in_a_process_that_may_die(lambda: self.one_turn.take(state, name), crash)
         if not ended:
-            self.crashed_turns.add(self.turns)
+            self.crashed_turns.add(self.turn_number)
         self._judge_new_runs(name)
         self._take_note_of_settled()
         if not ended:
@@ -228,7 +228,7 @@ class AnyOrder(RuleBasedStateMachine):
         lines = self.journal.read_text().splitlines()[len(self.runs) :]
         for line in lines:
             script, file, attempt, answer = line.split()
-            self.runs.append(Run(script, file, int(attempt), answer, self.turns))
+            self.runs.append(Run(script, file, int(attempt), answer, self.turn_number))
             known = self.known[file]
             assert file == taken
             earlier = known.answered.get(script)
@@ -236,9 +236,9 @@ class AnyOrder(RuleBasedStateMachine):
             assert earlier is None or earlier in self.crashed_turns, "run again after it answered 0"
             assert not self._is_repeat(known), "a repeat was run"
             if answer in {"0", "pause"}:
-                known.answered[script] = self.turns
-            if answer not in {"0", "pause"} or self.turns in self.crashed_turns:
-                known.failed_turns.add(self.turns)
+                known.answered[script] = self.turn_number
+            if answer not in {"0", "pause"} or self.turn_number in self.crashed_turns:
+                known.failed_turns.add(self.turn_number)
 
     def _is_repeat(self, known: Known) -> bool:
         if known.by_hand:

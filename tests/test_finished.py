@@ -1,0 +1,218 @@
+"""Which ids were finished lately."""
+
+import shutil
+import tracemalloc
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from conftest import FakeClock, MakeSpool
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spooler import history
+from spooler.finished import REPEATS, FinishedIds
+from spooler.name import Name, log_name
+from spooler.spool import WebhookSpool
+from spooler.state import State
+
+DAY = 86400.0
+BODY = b'{"EventUniqueID": "same"}'
+TEST = b'{"EventUniqueID": "same", "isTest": true}'
+
+
+@pytest.fixture
+def spool(make_spool: MakeSpool) -> WebhookSpool:
+    return make_spool()
+
+
+def name_of(spool: WebhookSpool, identifier: str = "same", kind: str = "t", *, age: float = 0) -> str:
+    return str(Name(spool.clock.now() - timedelta(seconds=age), identifier, kind))
+
+
+def finish(spool: WebhookSpool, finished: FinishedIds | None, name: str, body: bytes = BODY) -> Path:
+    """Finish a notification, as a turn does."""
+    spool.path(State.PROCESSING, name).write_bytes(body)
+    spool.finish(name)
+    if finished:
+        finished.add(name)
+    return spool.folder(State.DONE) / f"{spool.clock.now():%Y-%m-%d}" / name
+
+
+def test_an_id_that_was_finished_is_a_repeat_when_it_comes_again(
+    spool: WebhookSpool, clock: FakeClock
+) -> None:
+    finished = FinishedIds(spool, DAY)
+    original = finish(spool, finished, name_of(spool))
+    clock.advance(60)
+    assert finished.original(name_of(spool)) == original
+    assert finished.original(name_of(spool, "other")) is None
+
+
+def test_it_is_known_after_a_restart(spool: WebhookSpool, clock: FakeClock) -> None:
+    original = finish(spool, None, name_of(spool))
+    clock.advance(60)
+    finished = FinishedIds(spool, DAY)
+    assert finished.original(name_of(spool)) is None
+    assert finished.load() == 1
+    assert finished.original(name_of(spool)) == original
+
+
+def test_a_file_that_went_or_came_by_hand_has_no_say(spool: WebhookSpool, clock: FakeClock) -> None:
+    finished = FinishedIds(spool, DAY)
+    original = finish(spool, finished, name_of(spool))
+    clock.advance(60)
+    original.rename(spool.path(State.INCOMING, original.name))
+    assert finished.original(name_of(spool)) is None
+    assert finished.original("by hand.json") is None
+
+
+def test_the_window_ends_after_its_time(spool: WebhookSpool, clock: FakeClock) -> None:
+    finished = FinishedIds(spool, DAY)
+    original = finish(spool, finished, name_of(spool))
+    age = clock.now().timestamp() - original.stat().st_ctime
+    clock.advance(DAY - age - 1)
+    assert finished.original(name_of(spool)) == original
+    clock.advance(2)
+    assert finished.original(name_of(spool)) is None
+
+
+def test_what_counts_is_when_it_was_finished_and_not_when_it_came(
+    spool: WebhookSpool, clock: FakeClock
+) -> None:
+    finished = FinishedIds(spool, DAY)
+    original = finish(spool, finished, name_of(spool, age=10 * DAY))
+    clock.advance(60)
+    assert finished.original(name_of(spool)) == original
+
+
+def test_without_a_window_nothing_is_a_repeat(spool: WebhookSpool, clock: FakeClock) -> None:
+    finished = FinishedIds(spool, 0)
+    finish(spool, finished, name_of(spool))
+    finished.load()
+    clock.advance(1)
+    assert finished.original(name_of(spool)) is None
+
+
+def test_the_days_that_the_window_does_not_reach_are_not_read(spool: WebhookSpool, clock: FakeClock) -> None:
+    finish(spool, None, name_of(spool))
+    clock.advance(2 * DAY)
+    finish(spool, None, name_of(spool))
+    (spool.folder(State.DONE) / "2026-notes.txt").touch()
+    assert FinishedIds(spool, DAY).load() == 1
+    assert FinishedIds(spool, 3 * DAY).load() == 2
+
+
+def test_a_test_is_no_original(spool: WebhookSpool, clock: FakeClock) -> None:
+    finished = FinishedIds(spool, DAY)
+    finish(spool, finished, name_of(spool), TEST)
+    clock.advance(1)
+    assert finished.original(name_of(spool)) is None
+
+
+def test_a_repeat_is_no_original_but_what_it_repeats_stays_one(spool: WebhookSpool, clock: FakeClock) -> None:
+    finished = FinishedIds(spool, DAY)
+    original = finish(spool, finished, name_of(spool))
+    clock.advance(1)
+    repeat = finish(spool, finished, name_of(spool))
+    history.append(
+        repeat.with_name(log_name(repeat.name)), [{"at": "a", "note": "n", REPEATS: original.name}]
+    )
+    clock.advance(1)
+    assert finished.original(name_of(spool)) == original
+    original.unlink()
+    assert finished.original(name_of(spool)) is None
+
+
+def test_another_type_is_another_notification(spool: WebhookSpool, clock: FakeClock) -> None:
+    finished = FinishedIds(spool, DAY)
+    finish(spool, finished, name_of(spool))
+    clock.advance(1)
+    assert finished.original(name_of(spool, kind="u")) is None
+
+
+def test_a_copy_of_a_finished_file_is_no_repeat_of_it(spool: WebhookSpool, clock: FakeClock) -> None:
+    finished = FinishedIds(spool, DAY)
+    original = finish(spool, finished, name_of(spool))
+    clock.advance(1)
+    shutil.copy(original, spool.path(State.INCOMING, original.name))
+    assert finished.original(original.name) is None
+
+
+def test_a_repeat_that_a_person_brings_back_is_none_any_more(spool: WebhookSpool, clock: FakeClock) -> None:
+    finished = FinishedIds(spool, DAY)
+    finish(spool, finished, name_of(spool))
+    clock.advance(1)
+    repeat = finish(spool, finished, name_of(spool))
+    clock.advance(1)
+    repeat.unlink()
+    assert finished.original(repeat.name) is None
+
+
+def test_an_older_one_that_a_person_brings_back_is_no_repeat_of_a_younger_one(
+    spool: WebhookSpool, clock: FakeClock
+) -> None:
+    finished = FinishedIds(spool, DAY)
+    failed = name_of(spool)
+    clock.advance(60)
+    finish(spool, finished, name_of(spool))
+    assert finished.original(failed) is None
+
+
+def test_what_another_program_put_into_done_may_come_back_too(spool: WebhookSpool, clock: FakeClock) -> None:
+    finished = FinishedIds(spool, DAY)
+    finish(spool, finished, name_of(spool))
+    clock.advance(1)
+    dropped = finish(spool, None, name_of(spool))
+    assert finished.original(dropped.name) is None
+
+
+def test_the_oldest_original_is_the_one_that_is_named(spool: WebhookSpool, clock: FakeClock) -> None:
+    finished = FinishedIds(spool, 3 * DAY)
+    names = []
+    for _ in range(3):
+        names.append(name_of(spool))
+        clock.advance(1)
+    paths = [finish(spool, finished, name) for name in reversed(names)]
+    assert finished.original(name_of(spool)) == paths[-1]
+
+
+@pytest.mark.parametrize("year", [1000, 1969, 1970, 2999])
+def test_odd_dates_are_names_like_others(spool: WebhookSpool, year: int) -> None:
+    path = finish(spool, None, f"{year}1231T235959.999999Z_same_t.json")
+    finish(spool, None, "by hand.json")
+    finished = FinishedIds(spool, DAY)
+    assert finished.load() == 2
+    assert finished.original(name_of(spool)) == (path if year < 2999 else None)
+
+
+@given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 10**6)), max_size=60))
+def test_every_id_that_was_added_is_found_whatever_the_order(added: list[tuple[int, int]]) -> None:
+    spool = WebhookSpool(Path("/nowhere"), "crm", FakeClock())
+    finished = FinishedIds(spool, DAY)
+    names = [
+        Name(spool.clock.now() + timedelta(microseconds=moment), f"id-{number}", "t")
+        for number, moment in added
+    ]
+    for name in names:
+        finished.add(str(name))
+    epoch = Name.parse("19700101T000000.000000Z_a_b.json")
+    assert epoch is not None
+    for name in names:
+        expected = sorted(
+            (other.received - epoch.received) // timedelta(microseconds=1)
+            for other in names
+            if other.id == name.id
+        )
+        assert finished._known(name) == expected
+
+
+def test_the_index_is_small(spool: WebhookSpool) -> None:
+    finished = FinishedIds(spool, DAY)
+    names = [f"20261123T190001.{number:06}Z_id-{number}_t.json" for number in range(50_000)]
+    tracemalloc.start()
+    for name in names:
+        finished.add(name)
+    used, _peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert used / len(names) < 32

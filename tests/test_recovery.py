@@ -1,0 +1,309 @@
+"""What the processor puts right at its start, for every instant at which it may have been killed."""
+
+import os
+import signal
+import subprocess
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from conftest import FakeClock, MakeSpool, tree
+
+from spooler import history, running
+from spooler.history import Line, Progress
+from spooler.name import Name, log_name
+from spooler.recovery import let_go, recover, take_up
+from spooler.running import Mark
+from spooler.spool import WebhookSpool
+from spooler.state import MOVES, State
+
+BODY = b'{"EventUniqueID": "7c1f4a52"}'
+
+
+def run(
+    attempt: int, exit_: int | str, at: str = "2026-11-23T19:00:01.000000Z", script: str = "10-crm"
+) -> Line:
+    return {"at": at, "attempt": attempt, "script": script, "exit": exit_, "version": "v"}
+
+
+MARK = Mark("2026-11-23T19:05:00.000000Z", 2, "20-mail", "v")
+
+
+@dataclass(frozen=True)
+class Crash:
+    """What is left behind, and what must come of it.
+
+    file: where the notification is. logs: the lines of its log in each folder that has one.
+    mark: what stands beside it while a script runs; bytes are a torn one.
+    attempt: which attempt comes next. answered: scripts that needn't run again.
+    """
+
+    file: State
+    logs: dict[State, list[Line]] = field(default_factory=dict)
+    mark: Mark | bytes | None = None
+    work_folder: bool = False
+    waits_in: State = State.INCOMING
+    attempt: int = 1
+    answered: int = 0
+
+
+IN, PROCESSING, RETRY, DONE, FAILED = State.INCOMING, State.PROCESSING, State.RETRY, State.DONE, State.FAILED
+A, B = run(1, 0), run(1, 75, "2026-11-23T19:00:02.000000Z", "20-mail")
+RELEASED: Line = {"at": "a", "note": "back to incoming: paused", "released": True}
+GIVEN_UP: Line = {"at": "b", "note": "given up: 20-mail ended with exit status 75, in the last of 5 attempts"}
+
+CRASHES = {
+    "claim, before the log followed the file from incoming": Crash(
+        PROCESSING, {IN: [A, RELEASED]}, attempt=2, answered=1
+    ),
+    "claim, before the log followed the file from retry": Crash(
+        PROCESSING, {RETRY: [A, B]}, attempt=3, answered=1
+    ),
+    "claim of one that was never tried": Crash(PROCESSING, attempt=2),
+    "claim, while the lines were being added to a log that was there": Crash(
+        PROCESSING, {RETRY: [A, B], PROCESSING: [A, B]}, attempt=3, answered=1
+    ),
+    "the mark was torn by a power cut": Crash(
+        PROCESSING, {PROCESSING: [A, B]}, b'{"at": "20', attempt=3, answered=1
+    ),
+    "the mark was emptied by a power cut": Crash(PROCESSING, {}, b"", attempt=2),
+    "a script ran, the first one": Crash(PROCESSING, {}, MARK, work_folder=True, attempt=3),
+    "a script ran": Crash(PROCESSING, {PROCESSING: [A, B]}, MARK, work_folder=True, attempt=3, answered=1),
+    "a script had failed and its line was written": Crash(
+        PROCESSING,
+        {PROCESSING: [A, B, run(2, 75, MARK.at, MARK.script)]},
+        MARK,
+        attempt=3,
+        answered=1,
+    ),
+    "a script had succeeded and its line was written": Crash(
+        PROCESSING, {PROCESSING: [A, B, run(2, 0, MARK.at, MARK.script)]}, MARK, attempt=3, answered=2
+    ),
+    "between two scripts": Crash(PROCESSING, {PROCESSING: [A]}, attempt=2, answered=1),
+    "after the last script, before finish": Crash(
+        PROCESSING, {PROCESSING: [A, B, run(2, 0, script="20-mail")]}, attempt=3, answered=2
+    ),
+    "before postpone": Crash(PROCESSING, {PROCESSING: [A, B]}, attempt=3, answered=1),
+    "before give_up": Crash(PROCESSING, {PROCESSING: [run(5, 75), GIVEN_UP]}, attempt=7),
+    "a person had brought it back": Crash(
+        PROCESSING,
+        {PROCESSING: [run(5, 75), GIVEN_UP, {"at": "c", "note": "by hand", "anew": True}]},
+        attempt=2,
+    ),
+    "release, before the log followed": Crash(IN, {PROCESSING: [A, RELEASED]}, attempt=1, answered=1),
+    "postpone, before the log followed": Crash(RETRY, {PROCESSING: [A, B]}, None, False, RETRY, 2, 1),
+    "finish, before the log followed": Crash(DONE, {PROCESSING: [A]}, waits_in=DONE, answered=1),
+    "give_up, before the log followed": Crash(
+        FAILED, {PROCESSING: [A, B, GIVEN_UP]}, None, False, FAILED, 2, 1
+    ),
+    "give_up, while the lines were being added to a log that was there": Crash(
+        FAILED, {PROCESSING: [B, GIVEN_UP], FAILED: [A]}, None, False, FAILED, 2, 1
+    ),
+}
+
+
+def folder(spool: WebhookSpool, state: State) -> Path:
+    path = (
+        spool.folder(state) / f"{spool.clock.now():%Y-%m-%d}" if state is State.DONE else spool.folder(state)
+    )
+    path.mkdir(exist_ok=True)
+    return path
+
+
+def leave(spool: WebhookSpool, crash: Crash) -> str:
+    """Make the folders look as the crash left them."""
+    name = str(Name(spool.clock.now(), "7c1f4a52", "contact_modified"))
+    (folder(spool, crash.file) / name).write_bytes(BODY)
+    for state, lines in crash.logs.items():
+        history.append(folder(spool, state) / log_name(name), lines)
+    processing = spool.folder(State.PROCESSING)
+    if crash.mark is not None:
+        running.write(processing, name, MARK)
+    if isinstance(crash.mark, bytes):
+        next(processing.glob(".run-*")).write_bytes(crash.mark)
+    if crash.work_folder:
+        (processing / ".work-x1y2" / "sub").mkdir(parents=True)
+        (processing / ".work-x1y2" / "sub" / "file").touch()
+    return name
+
+
+@pytest.mark.parametrize("crash", CRASHES.values(), ids=CRASHES.keys())
+def test_after_a_crash_a_notification_is_in_one_state_its_attempt_counted_and_nothing_is_left(
+    make_spool: MakeSpool, crash: Crash
+) -> None:
+    spool = make_spool()
+    name = leave(spool, crash)
+    assert recover(spool) == (1 if crash.file is State.PROCESSING else 0)
+
+    place = folder(spool, crash.waits_in)
+    has_log = bool(crash.logs) or crash.file is State.PROCESSING
+    assert {path for path, content in tree(spool.base).items() if content is not None} == {
+        str((place / path).relative_to(spool.base))
+        for path in ([name, log_name(name)] if has_log else [name])
+    }
+    assert not list(spool.folder(State.PROCESSING).iterdir())
+    assert (place / name).read_bytes() == BODY
+    progress = Progress.of(history.read(place / log_name(name)))
+    assert (progress.attempt, len(progress.answered)) == (crash.attempt, crash.answered)
+
+
+@pytest.mark.parametrize("crash", CRASHES.values(), ids=CRASHES.keys())
+def test_what_was_recovered_may_stand_where_it_is_without_a_further_word(
+    make_spool: MakeSpool, crash: Crash
+) -> None:
+    spool = make_spool()
+    name = leave(spool, crash)
+    recover(spool)
+    if crash.waits_in is State.INCOMING:
+        assert history.is_open(spool.log_lines(State.INCOMING, name)[-1])
+
+
+@pytest.mark.parametrize("crash", CRASHES.values(), ids=CRASHES.keys())
+def test_a_second_recovery_finds_nothing_to_do(make_spool: MakeSpool, crash: Crash) -> None:
+    spool = make_spool()
+    leave(spool, crash)
+    recover(spool)
+    before = tree(spool.base)
+    assert recover(spool) == 0
+    assert tree(spool.base) == before
+
+
+def test_every_move_that_may_be_cut_short_is_tried_here() -> None:
+    tried = {word.strip(",") for crash in CRASHES for word in crash.split()}
+    assert {verb for verb, move in MOVES.items() if move.sources} <= tried
+
+
+def test_the_line_of_an_interrupted_script_says_which_it_was_and_when_it_began(make_spool: MakeSpool) -> None:
+    spool = make_spool()
+    name = leave(spool, CRASHES["a script ran"])
+    recover(spool)
+    assert spool.log_lines(State.INCOMING, name)[-1] == {
+        "at": MARK.at,
+        "attempt": 2,
+        "script": "20-mail",
+        "version": "v",
+        "exit": "interrupted",
+        "seconds": None,
+        "output": "",
+    }
+
+
+def test_an_attempt_without_a_script_is_counted_in_a_note(make_spool: MakeSpool, clock: FakeClock) -> None:
+    spool = make_spool()
+    name = leave(spool, CRASHES["claim of one that was never tried"])
+    recover(spool)
+    assert spool.log_lines(State.INCOMING, name) == [
+        {
+            "at": history.iso(clock.now()),
+            "note": "interrupted while no script was running; counts as attempt 1",
+            "attempt": 1,
+        }
+    ]
+
+
+def test_a_crash_in_the_middle_of_recovery_loses_nothing(make_spool: MakeSpool) -> None:
+    spool = make_spool()
+    name = leave(spool, CRASHES["a script ran"])
+    # The line was written, and then the power went: mark, line and file are all still there.
+    spool.record(State.PROCESSING, name, MARK.interrupted())
+    assert recover(spool) == 1
+    assert spool.listing(State.INCOMING).names == [name]
+    assert Progress.of(spool.log_lines(State.INCOMING, name)).attempt == 3
+
+
+def test_a_torn_log_is_no_obstacle(make_spool: MakeSpool) -> None:
+    spool = make_spool()
+    name = leave(spool, CRASHES["a script ran"])
+    log = spool.path(State.PROCESSING, log_name(name))
+    os.truncate(log, log.stat().st_size - 10)
+    recover(spool)
+    lines = spool.log_lines(State.INCOMING, name)
+    assert [line.get("exit") for line in lines] == [0, "interrupted"]
+
+
+def test_many_are_taken_up_and_each_gets_its_own_line(make_spool: MakeSpool, clock: FakeClock) -> None:
+    spool = make_spool()
+    names = []
+    for number in range(5):
+        names.append(leave(spool, Crash(PROCESSING)))
+        running.write(spool.folder(State.PROCESSING), names[-1], Mark("at", number + 1, f"{number}0-x", "v"))
+        clock.advance(1)
+    assert recover(spool) == 5
+    scripts = [spool.log_lines(State.INCOMING, name)[0]["script"] for name in names]
+    assert scripts == [f"{number}0-x" for number in range(5)]
+
+
+def test_a_log_whose_file_a_person_took_away_stays(make_spool: MakeSpool) -> None:
+    spool = make_spool()
+    history.append(spool.path(State.RETRY, "gone.log"), [A])
+    (spool.path(State.PROCESSING, ".hidden.log")).touch()
+    before = tree(spool.base)
+    assert recover(spool) == 0
+    assert tree(spool.base) == before
+
+
+def test_a_file_of_a_name_that_a_person_gave_is_taken_up_too(make_spool: MakeSpool) -> None:
+    spool = make_spool()
+    spool.path(State.PROCESSING, "by hand.json").write_bytes(BODY)
+    recover(spool)
+    assert spool.listing(State.INCOMING).names == ["by hand.json"]
+
+
+def test_one_whose_name_is_taken_in_incoming_is_put_beside_it(make_spool: MakeSpool) -> None:
+    spool = make_spool()
+    name = leave(spool, Crash(PROCESSING, {PROCESSING: [A]}))
+    leave(spool, Crash(IN))
+    recover(spool)
+    other, again = spool.listing(State.INCOMING).names
+    assert other == name
+    assert spool.log_lines(State.INCOMING, other) == []
+    assert spool.log_lines(State.INCOMING, again)[0] == A
+
+
+def test_what_looks_like_a_notification_and_is_none_is_left_alone(make_spool: MakeSpool) -> None:
+    spool = make_spool()
+    spool.path(State.PROCESSING, "folder.json").mkdir()
+    assert recover(spool) == 0
+    assert spool.path(State.PROCESSING, "folder.json").is_dir()
+
+
+def test_a_script_that_outlived_the_processor_is_ended_before_the_next_attempt(make_spool: MakeSpool) -> None:
+    spool = make_spool()
+    name = leave(spool, CRASHES["a script ran"])
+    survivors = [
+        subprocess.Popen(["sleep", "60"], env={"SPOOLER_FILE": value, "PATH": os.environ["PATH"]})
+        for value in (str(spool.path(State.PROCESSING, name)), "/another/file.json")
+    ]
+    take_up(spool, name)
+    assert survivors[0].wait() == -signal.SIGKILL
+    assert survivors[1].poll() is None
+    survivors[1].kill()
+    survivors[1].wait()
+
+
+@pytest.mark.parametrize("taken_to", [None, State.INCOMING, State.FAILED])
+def test_the_log_follows_a_file_that_a_person_took_out_of_processing(
+    make_spool: MakeSpool, taken_to: State | None
+) -> None:
+    spool = make_spool()
+    name = leave(spool, CRASHES["a script ran"])
+    path = spool.path(State.PROCESSING, name)
+    if taken_to:
+        path.rename(spool.path(taken_to, name))
+    else:
+        path.unlink()
+    let_go(spool, name)
+    assert not list(spool.folder(State.PROCESSING).glob(".run-*"))
+    assert spool.log_lines(taken_to or State.PROCESSING, name) == [A, B]
+
+
+def test_the_due_time_of_one_that_was_to_be_postponed_means_nothing_in_incoming(
+    make_spool: MakeSpool, clock: FakeClock
+) -> None:
+    spool = make_spool()
+    name = leave(spool, CRASHES["before postpone"])
+    due = (clock.now() + timedelta(hours=1)).timestamp()
+    os.utime(spool.path(State.PROCESSING, name), (due, due))
+    recover(spool)
+    assert spool.listing(State.INCOMING).names == [name]

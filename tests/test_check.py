@@ -1,0 +1,105 @@
+"""`spooler check`: what is right, what is worth a notice, what is wrong."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import KeyPair, free_port, write_config, write_script
+from running_service import make_site, running
+
+from spooler import check, config
+from spooler.check import Finding, Verdict
+
+RECEIVER = '[receiver]\nlisten = "127.0.0.1:{port}"\n'
+
+
+def look(path: Path) -> list[Finding]:
+    return list(check.examine(config.load(path)))
+
+
+def texts(findings: list[Finding], verdict: Verdict) -> str:
+    return "\n".join(f"{one.subject}: {one.text}" for one in findings if one.verdict is verdict)
+
+
+@pytest.fixture
+def path(tmp_path: Path, key_pair: KeyPair) -> Path:
+    write_script(tmp_path / "processors", "10-runs", "exit 0")
+    return write_config(tmp_path, RECEIVER.format(port=free_port()), key=key_pair.public_pem)
+
+
+def test_a_fresh_installation_has_nothing_wrong_and_looking_makes_nothing(path: Path) -> None:
+    before = sorted(path.parent.rglob("*"))
+    findings = look(path)
+    assert texts(findings, Verdict.WRONG) == ""
+    right, notice = texts(findings, Verdict.RIGHT), texts(findings, Verdict.NOTICE)
+    assert "PEM public key, 2048 bits, SHA256:" in right
+    assert "10-runs: runs" in right
+    assert "incoming, processing, retry, done, failed, rejected will be made" in notice
+    assert "nothing answers at 127.0.0.1:" in notice
+    assert sorted(path.parent.rglob("*")) == before
+
+
+def test_every_script_is_told_with_what_keeps_it_from_running(path: Path) -> None:
+    folder = path.parent / "processors"
+    write_script(folder, "20-off.disabled", "")
+    write_script(folder / "contact_optout", "_30-hidden", "")
+    write_script(folder / "contact_optout", "40-runs", "")
+    (folder / "README.md").touch()
+    findings = look(path)
+    assert f"{folder}/contact_optout/40-runs: runs" in texts(findings, Verdict.RIGHT)
+    notice = texts(findings, Verdict.NOTICE)
+    assert "20-off.disabled: ignored, because its name ends in .disabled" in notice
+    assert "_30-hidden: ignored, because its name starts with _" in notice
+    assert f"README.md: ignored, because it has no run bit (chmod +x {folder}/README.md)" in notice
+
+
+def test_a_key_that_cannot_be_used_is_wrong(path: Path, key_pair: KeyPair) -> None:
+    text = path.read_text().replace(str(key_pair.public_pem), str(key_pair.private_pem))
+    path.write_text(text)
+    wrong = texts(look(path), Verdict.WRONG)
+    assert wrong.startswith(f"webhook crm: {key_pair.private_pem}: is a private key")
+
+
+def test_no_folder_of_scripts_is_wrong_and_an_empty_one_worth_a_notice(path: Path) -> None:
+    (path.parent / "processors" / "10-runs").unlink()
+    assert "no script runs: every notification goes straight to done/" in texts(look(path), Verdict.NOTICE)
+    (path.parent / "processors").rmdir()
+    assert "nothing is processed until it can" in texts(look(path), Verdict.WRONG)
+
+
+def test_too_little_room_is_wrong(path: Path) -> None:
+    path.write_text(path.read_text().replace("[receiver]", '[receiver]\nmin_free = "999TiB"'))
+    assert "min_free is 999.0 TiB" in texts(look(path), Verdict.WRONG)
+
+
+def test_unsigned_webhooks_and_pauses_are_pointed_at(tmp_path: Path) -> None:
+    path = write_config(tmp_path, RECEIVER.format(port=free_port()))
+    (tmp_path / "spool" / "crm").mkdir(parents=True)
+    (tmp_path / "spool" / "crm" / "paused").touch()
+    notice = texts(look(path), Verdict.NOTICE)
+    assert 'accepts unsigned requests from anybody (signature = "none")' in notice
+    assert "paused: remove" in notice
+
+
+@pytest.mark.parametrize("listen", ["127.0.0.1:{port}", "unix:{root}/receiver.sock"])
+def test_a_running_receiver_is_found(tmp_path: Path, listen: str) -> None:
+    listen = listen.format(port=free_port(), root=tmp_path)
+    site = make_site(tmp_path / "site", receiver=f'listen = "{listen}"\nworkers = 1')
+    with running(site, "receive"):
+        findings = look(site.config_file)
+    assert f"receiver: answers at {listen}: 200 ok" in texts(findings, Verdict.RIGHT)
+
+
+def test_the_command_answers_no_when_anything_is_wrong(path: Path, key_pair: KeyPair) -> None:
+    command = [sys.executable, "-m", "spooler", "check", "--config", str(path)]
+    good = subprocess.run(command, capture_output=True, text=True, check=False, timeout=20)
+    assert (good.returncode, good.stderr) == (0, "")
+    assert good.stdout.startswith("right   configuration: ")
+    path.write_text(path.read_text().replace("public.pem", "private.pem"))
+    bad = subprocess.run([*command, "--json"], capture_output=True, text=True, check=False, timeout=20)
+    findings = [json.loads(line) for line in bad.stdout.splitlines()]
+    assert bad.returncode == 1
+    assert [one["subject"] for one in findings if one["verdict"] == "wrong"] == ["webhook crm"]
+    assert all(one.keys() == {"verdict", "subject", "text"} for one in findings)

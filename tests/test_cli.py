@@ -1,0 +1,63 @@
+"""The command line's frame: help, usage, and errors of one line."""
+
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from spooler import __version__, cli
+
+
+def run(*arguments: str, folder: Path | None = None) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "spooler", *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=20)
+
+
+def test_help_names_every_command() -> None:
+    ended = run("--help")
+    assert ended.returncode == 0
+    assert all(f"  {name} " in ended.stdout for name in cli.COMMANDS)
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_every_command_is_there_and_has_a_help_text(name: str) -> None:
+    command = importlib.import_module(f"spooler.cli.{name}").command
+    assert isinstance(command, click.Command)
+    assert command.name in {name, "command"}
+    assert command.help
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_every_command_refuses_what_it_does_not_know_in_one_line(name: str) -> None:
+    ended = run(name, "--no-such-option")
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("spooler: No such option")
+    assert ended.stderr.endswith(f"(see spooler {name} --help)\n")
+    assert ended.stderr.count("\n") == 1
+
+
+def test_an_unknown_command_is_a_mistake_of_usage() -> None:
+    ended = run("proces")
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr.startswith("spooler: No such command 'proces'.")
+
+
+def test_the_version_is_told() -> None:
+    assert run("--version").stdout == f"spooler, version {__version__}\n"
+
+
+@pytest.mark.parametrize("name", ["run", "receive", "process", "check"])
+def test_without_a_configuration_the_line_says_how_to_get_one(name: str, tmp_path: Path) -> None:
+    ended = run(name, folder=tmp_path)
+    assert ended.returncode == 78
+    assert ended.stderr.count("\n") == 1
+    assert ended.stderr.endswith("name one with --config, or write one with: spooler init\n")
+
+
+def test_help_is_quick_because_commands_are_loaded_when_they_are_called() -> None:
+    code = "import sys, spooler.cli; print(*sorted(sys.modules))"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert {"cryptography", "waitress", "watchdog", "msgspec"}.isdisjoint(ended.stdout.split())

@@ -8,7 +8,7 @@ Does not promise: anything that its parts don't.
 
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from spooler.config import Configuration
@@ -19,7 +19,7 @@ from spooler.processor import Processor
 from spooler.receiver import Receiver
 from spooler.server import Server
 from spooler.spool import WebhookSpool
-from spooler.supervisor import Child, Supervisor, hold_signals
+from spooler.supervisor import Child, Supervisor, hold_signals, release_signals
 
 _UMASK = 0o027  # the spool is the service's and its group's
 
@@ -99,17 +99,20 @@ def _run_receiver(receiver: Receiver, listeners: list[Listener], max_body_bytes:
             reload_wanted.clear()
             receiver.reload_keys()
 
-    signal.signal(signal.SIGTERM, lambda *_: server.stop())
-    signal.signal(signal.SIGINT, lambda *_: server.stop())
-    signal.signal(signal.SIGHUP, lambda *_: reload_wanted.append(True))
+    _obey(server.stop, lambda: reload_wanted.append(True))
     server.run(each_second)
 
 
 def _run_processor(configuration: Configuration, listeners: Sequence[Listener] = ()) -> None:
     _close(listeners)  # the receivers' alone
     processor = Processor(configuration)
-    signal.signal(signal.SIGTERM, lambda *_: processor.stop())
-    signal.signal(signal.SIGINT, lambda *_: processor.stop())
     # Scripts are found and read anew for every notification: there is nothing to reload.
-    signal.signal(signal.SIGHUP, lambda *_: None)
+    _obey(processor.stop, lambda: None)
     processor.run()
+
+
+def _obey(stop: Callable[[], None], reload: Callable[[], None]) -> None:
+    signal.signal(signal.SIGTERM, lambda *_: stop())
+    signal.signal(signal.SIGINT, lambda *_: stop())
+    signal.signal(signal.SIGHUP, lambda *_: reload())
+    release_signals()

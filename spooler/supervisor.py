@@ -25,7 +25,10 @@ _AGAIN_AFTER_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Child:
-    """A process to keep alive: what to call it, and what it runs."""
+    """A process to keep alive: what to call it, and what it runs.
+
+    `run` is called while signals are held back, and calls `release_signals` when its handlers stand.
+    """
 
     name: str
     run: Callable[[], None]
@@ -34,6 +37,11 @@ class Child:
 def hold_signals() -> None:
     """Keep signals for `Supervisor.run`. Whoever reads that a service is ready may send one at once."""
     signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+
+
+def release_signals() -> None:
+    """Let this process' own handlers have the signals, those included that have come meanwhile."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
 
 
 class Supervisor:
@@ -112,7 +120,6 @@ def _fork(child: Child) -> int:
     code: int = Exit.FAILED
     try:
         _end_with(parent)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
         child.run()
         code = Exit.OK
     except SpoolerError as error:

@@ -2,8 +2,12 @@
 
 import io
 import logging
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import structlog
@@ -108,6 +112,28 @@ def test_what_waitress_says_of_every_request_under_load_is_not_shown(stream: io.
     logging.getLogger("waitress.queue").warning("Task queue depth is 1")
     logging.getLogger("waitress").warning("shown")
     assert [pairs(line)["event"] for line in stream.getvalue().splitlines()] == ["shown"]
+
+
+PROGRAM = """
+import logging
+from spooler import log
+log.configure()
+log.get_logger().info("stored", file="x.json")
+logging.getLogger("some.library").warning("odd")
+print("went on")
+"""
+
+
+def test_a_line_that_cannot_be_written_is_nobodys_failure() -> None:
+    reading, closed = os.pipe()
+    os.close(reading)
+    with Path("/dev/full").open("w") as full:
+        for stderr in (full, closed):
+            run = subprocess.run(
+                [sys.executable, "-c", PROGRAM], stdout=subprocess.PIPE, stderr=stderr, check=False
+            )
+            assert run.stdout == b"went on\n"
+    os.close(closed)
 
 
 def test_what_only_developers_want_is_not_shown(stream: io.StringIO) -> None:

@@ -143,7 +143,7 @@ def test_nothing_is_kept_where_the_disk_has_less_room_than_min_free(tmp_path: Pa
 
 def test_there_are_never_more_than_a_thousand_whoever_sends_how_many(tmp_path: Path) -> None:
     site = make_site(tmp_path / "site", receiver="workers = 2")
-    forgers = [fork_forger(site, 700) for _ in range(2)]
+    forgers = [fork_forger(site, 560) for _ in range(2)]
     most, statuses = 0, []
     while forgers:
         most = max(most, len(site.files("rejected")))
@@ -159,7 +159,7 @@ def test_there_are_never_more_than_a_thousand_whoever_sends_how_many(tmp_path: P
     assert {file.with_suffix(".log").is_file() for file in left} == {True}
     assert len(site.all_files()) == 2 * len(left)
     newest = max(left, key=lambda file: file.name)
-    assert newest.read_bytes().startswith(b'{"number": 699')
+    assert newest.read_bytes().startswith(b'{"number": 559')
 
 
 def fork_forger(site: Site, count: int) -> int:

@@ -11,7 +11,6 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -312,16 +311,6 @@ def trace(root: Path, replacements: Replacements) -> list[str]:
     return find_faults(read_trace(lines), site.folder("incoming"), body)
 
 
-@pytest.fixture(scope="module")
-def faults(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
-    """Return the faults of each receiver."""
-    skip_without_strace()
-    roots = {name: tmp_path_factory.mktemp("traced") for name in MUTATIONS}
-    with ThreadPoolExecutor(2) as pool:
-        found = pool.map(lambda name: trace(roots[name], MUTATIONS[name][0]), MUTATIONS)
-        return dict(zip(MUTATIONS, found, strict=True))
-
-
 def skip_without_strace() -> None:
     try:
         tried = subprocess.run(
@@ -333,8 +322,9 @@ def skip_without_strace() -> None:
         pytest.skip(f"strace may not trace here: {tried.stderr.strip()}")
 
 
-@pytest.mark.parametrize("name", MUTATIONS)
+@pytest.mark.parametrize(("replacements", "faults"), MUTATIONS.values(), ids=MUTATIONS)
 def test_200_is_said_when_file_and_folder_are_synced_and_a_broken_receiver_is_found_out(
-    faults: dict[str, list[str]], name: str
+    tmp_path: Path, replacements: Replacements, faults: list[str]
 ) -> None:
-    assert faults[name] == MUTATIONS[name][1]
+    skip_without_strace()
+    assert trace(tmp_path, replacements) == faults

@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from running_service import HOST, Load, Service, Site, make_site, running, wait_until
+from running_service import HOST, Load, Service, Site, is_alive, make_site, running, wait_until
 
 ROUNDS = ("all", "a child", "the parent", "all", "a child", "all")
 STATES = ("incoming", "processing", "retry", "done", "failed")
@@ -43,7 +43,7 @@ def crash(site: Site, what: str, load: Load) -> None:
         if what == "the parent":
             service.process.kill()
             service.process.wait()
-            wait_until(lambda: not any(Path(f"/proc/{child}").exists() for child in children))
+            wait_until(lambda: not any(map(is_alive, children)), "the children end")
         elif what == "a child":
             os.kill(random.choice(children), signal.SIGKILL)
             wait_until(lambda: service.log().count('event="process ended"') == 1)

@@ -394,7 +394,7 @@ def mounted(folder: Path, options: str) -> Iterator[None]:
     except FileNotFoundError as error:
         pytest.skip(f"nothing can be mounted here: {error}")
     if mount.returncode:
-        pytest.skip(f"nothing can be mounted here: {mount.stderr.strip()}")
+        pytest.skip(f"nothing can be mounted here: {mount.stderr.splitlines()[0]}")
     try:
         yield
     finally:

@@ -25,6 +25,7 @@ from running_service import (
     Site,
     connect,
     head,
+    is_alive,
     make_body,
     make_site,
     post,
@@ -186,8 +187,10 @@ def test_keys_are_read_again_when_asked_to_and_when_they_change(receiving: Servi
         assert post(receiving.address, body).status == 401
         site.key_file.write_bytes(public_pem())
         wait_until(
-            lambda: post(receiving.address, body).status == 200
-            and receiving.log().count("key loaded") == loaded + 6
+            lambda: (
+                post(receiving.address, body).status == 200
+                and receiving.log().count("key loaded") == loaded + 6
+            )
         )
         assert post(receiving.address, body, OTHER_KEY).status == 401
         site.key_file.write_bytes(b"-----BEGIN PUBLIC KEY-----\nbroken")
@@ -286,7 +289,8 @@ def test_when_the_parent_is_killed_all_end_and_a_new_start_works_on_the_same_por
 
 def test_a_script_that_takes_long_keeps_neither_the_port_nor_the_senders_waiting(tmp_path: Path) -> None:
     site = make_site(tmp_path / "site")
-    site.script("#!/bin/sh\nexec sleep 3\n")
+    go_on = site.root / "go-on"
+    site.script(f'#!/bin/sh\nuntil [ -e "{go_on}" ]; do sleep 0.05; done\n')
     with running(site) as service:
         assert post(service.address, make_body()).status == 200
         wait_until(lambda: site.files("processing"))
@@ -298,19 +302,14 @@ def test_a_script_that_takes_long_keeps_neither_the_port_nor_the_senders_waiting
             assert again.address == service.address
             assert post(again.address, make_body()).status == 200
             assert len(site.files("processing")) == 1
+        go_on.touch()
+        wait_until(lambda: len(site.files("done")) == 1, "the orphaned processor ends its work in order")
 
 
 def fix_port(site: Site, service: Service) -> None:
     """Let the next start listen where this one does."""
     written = site.config_file.read_text()
     site.config_file.write_text(written.replace(f"{HOST}:0", f"{HOST}:{service.address[1]}"))
-
-
-def is_alive(process: int) -> bool:
-    try:
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 # Surroundings

@@ -8,6 +8,7 @@ Does not promise: that keys parse or that folders can be written; `spooler.keys`
 that out when they open them.
 """
 
+import ipaddress
 import os
 import tomllib
 from dataclasses import dataclass
@@ -183,7 +184,7 @@ def parse(text: str, path: Path) -> Configuration:
         raise ConfigurationError(f"{path}: is no TOML: {error}") from None
     place = config_errors.Place(path, text)
     file = _convert(document, _File, place, ())
-    _check_numbers(file, place)
+    _check_values(file, place)
     if file.receiver.listen.unix_path:
         file.receiver.listen = Address(unix_path=str(path.parent / file.receiver.listen.unix_path))
     tables = {
@@ -221,10 +222,16 @@ def _read_unit(kind: type, value: object) -> object:
     raise NotImplementedError(kind)
 
 
-def _check_numbers(file: _File, place: config_errors.Place) -> None:
+def _check_values(file: _File, place: config_errors.Place) -> None:
     for section, workers in (("receiver", file.receiver.workers), ("processor", file.processor.workers)):
         if not 1 <= workers <= 64:
             raise place.error((section, "workers"), f"{workers} is not between 1 and 64")
+    if file.receiver.trusted_proxy != "unix":
+        try:
+            ipaddress.ip_address(file.receiver.trusted_proxy)
+        except ValueError:
+            what = f'{file.receiver.trusted_proxy!r} is no IP address; write one, or "unix"'
+            raise place.error(("receiver", "trusted_proxy"), what) from None
     if file.receiver.max_body < 1:
         raise place.error(("receiver", "max_body"), "must be at least one byte")
     if file.processor.timeout <= 0:

@@ -49,7 +49,8 @@ def certificate_fingerprint(environ: Environ, trusted_proxy: str) -> str | None:
 
 
 def _address(environ: Environ) -> str:
-    address = str(environ.get("REMOTE_ADDR", ""))
+    # A socket that listens on [::] shows IPv4 peers in this form.
+    address = str(environ.get("REMOTE_ADDR", "")).removeprefix("::ffff:")
     return UNIX if address in {"", _WAITRESS_UNIX_PEER} else address
 
 

@@ -1,7 +1,7 @@
 """Refused requests that are worth keeping: with a wrong key in the configuration they are authentic.
 
 Owns: which refused requests are kept, what their log line tells, and the bounds of `rejected/`.
-Promises: at most 1,000 of them and 64 MiB with their logs, whoever sends how many; the oldest go first.
+Promises: at most 1,000 files and 64 MiB, logs included, whoever sends how many; the oldest go first.
 None is kept where the disk has less room than `min_free`.
 Does not promise: durability; the sender was told that nothing was stored.
 TRUST: nothing of the body is read; its name is made from a digest.
@@ -23,12 +23,13 @@ from spooler.notification import Notification
 from spooler.spool import WebhookSpool
 from spooler.state import State
 
-MAX_FILES = 1000
+MAX_FILES = 1000  # body and log are a file each
+MAX_REQUESTS = MAX_FILES // 2
 MAX_BYTES = 64 << 20
 # Listing the folder costs milliseconds. So each process lists it only once per share that it has added,
 # and then makes that much more room than needed, for itself and for the other processes.
 _SLACK_SHARE = 10
-_FILES_LEFT = MAX_FILES - MAX_FILES // _SLACK_SHARE
+_REQUESTS_LEFT = MAX_REQUESTS - MAX_REQUESTS // _SLACK_SHARE
 _BYTES_LEFT = MAX_BYTES - MAX_BYTES // _SLACK_SHARE
 
 
@@ -37,9 +38,9 @@ class Rejected:
 
     def __init__(self, spool: WebhookSpool, processes: int) -> None:
         self._spool = spool
-        self._files_at_once = max(1, MAX_FILES // _SLACK_SHARE // processes)
+        self._requests_at_once = max(1, MAX_REQUESTS // _SLACK_SHARE // processes)
         self._bytes_at_once = MAX_BYTES // _SLACK_SHARE // processes
-        self._added_files, self._added_bytes = self._files_at_once, 0  # the first one lists
+        self._added_requests, self._added_bytes = self._requests_at_once, 0  # the first one lists
         self._lock = Lock()
 
     def keep(self, body: bytes, header: str | None, keys: Sequence[Key], line: dict[str, Any]) -> None:
@@ -65,18 +66,18 @@ class Rejected:
             get_logger().warning("not kept", webhook=self._spool.webhook, reason=str(error))
 
     def _make_room(self, size: int) -> None:
-        self._added_files += 1
+        self._added_requests += 1
         self._added_bytes += size
-        if self._added_files < self._files_at_once and self._added_bytes < self._bytes_at_once:
+        if self._added_requests < self._requests_at_once and self._added_bytes < self._bytes_at_once:
             return
-        self._added_files, self._added_bytes = 0, size
+        self._added_requests, self._added_bytes = 0, size
         held = _by_age(self._spool)
-        files, total = len(held) + 1, sum(used for _name, used in held) + size
+        requests, total = len(held) + 1, sum(used for _name, used in held) + size
         for name, used in held:
-            if files <= _FILES_LEFT and total <= _BYTES_LEFT:
+            if requests <= _REQUESTS_LEFT and total <= _BYTES_LEFT:
                 return
             self._spool.forget_rejected(name)
-            files -= 1
+            requests -= 1
             total -= used
 
 

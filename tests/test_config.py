@@ -389,3 +389,9 @@ def test_values_can_be_used_as_numbers(tmp_path: Path) -> None:
     timeout = read(tmp_path, '[processor]\ntimeout = "1.5m"').processor.timeout
     assert isinstance(timeout, Duration)
     assert timeout + 1 == 91
+
+
+def test_a_trusted_proxy_that_is_no_address_is_refused(tmp_path: Path) -> None:
+    path = write_config(tmp_path, '[receiver]\ntrusted_proxy = "localhost"')
+    with pytest.raises(ConfigurationError, match=r"trusted_proxy: 'localhost' is no IP address"):
+        config.load(path)

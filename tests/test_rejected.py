@@ -33,7 +33,7 @@ from structlog.testing import capture_logs
 
 from spooler.keypair import generate
 from spooler.receiver import Receiver
-from spooler.rejected import MAX_BYTES, MAX_FILES
+from spooler.rejected import MAX_BYTES, MAX_FILES, MAX_REQUESTS
 from spooler.signature import HEADER
 
 SMALL_KEY = generate(1024)
@@ -155,8 +155,9 @@ def test_there_are_never_more_than_a_thousand_whoever_sends_how_many(tmp_path: P
         time.sleep(0.01)
     assert statuses == [0, 0]
     left = site.files("rejected")
-    assert most <= MAX_FILES
-    assert MAX_FILES * 8 // 10 < len(left) <= MAX_FILES
+    assert most <= MAX_REQUESTS
+    assert MAX_REQUESTS * 8 // 10 < len(left) <= MAX_REQUESTS
+    assert len(list(site.folder("rejected").iterdir())) <= MAX_FILES
     assert {file.with_suffix(".log").is_file() for file in left} == {True}
     assert len(site.all_files()) == 2 * len(left)
     newest = max(left, key=lambda file: file.name)

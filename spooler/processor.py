@@ -89,7 +89,7 @@ class Processor:
         hinted = self._hinted.is_set()
         self._hinted.clear()
         self._collect()
-        self._watcher.check()
+        hinted |= self._watcher.check()
         for waiting, _turn in self._turns:
             waiting.look(hinted=hinted)
         while self._busy < self._workers and not self._stop.requested:

@@ -34,37 +34,51 @@ class Watcher:
         self._folders = list(folders)
         self._handler = _Hint(wake)
         self._observer: BaseObserver | None = None
-        self._watched: dict[Path, int] = {}
+        self._watched: dict[Path, int | None] = {}
+        self._told = ""  # why it can't be done, as it was logged last
 
     @property
     def works(self) -> bool:
         """Whether hints may be expected."""
-        return self._observer is not None and all(emitter.is_alive() for emitter in self._observer.emitters)
+        if self._observer is None or not self._observer.is_alive():
+            return False
+        return all(emitter.is_alive() for emitter in self._observer.emitters)
 
     def start(self) -> None:
-        """Watch the folders. Where that can't be done, say so once and leave it to the regular look."""
-        observer = Observer()
+        """Watch the folders that are there. Where that can't be done, say so once; `check` tries again."""
+        self._watched = {folder: _inode(folder) for folder in self._folders}
+        observer: BaseObserver | None = None
         try:
-            for folder in self._folders:
-                observer.schedule(self._handler, str(folder), event_filter=[FileCreatedEvent, FileMovedEvent])
+            observer = Observer()
+            for folder, inode in self._watched.items():
+                if inode is not None:
+                    events = [FileCreatedEvent, FileMovedEvent]
+                    observer.schedule(self._handler, str(folder), event_filter=events)
             observer.start()
-            self._watched = {folder: folder.stat().st_ino for folder in self._folders}
         except OSError as error:
-            get_logger().warning(
-                "not watching", reason=f"inotify: {error.strerror}; looking every few seconds"
-            )
-            return
-        self._observer = observer
+            if observer is not None:
+                observer.stop()
+            reason = f"inotify: {error.strerror}; looking every few seconds"
+            if reason != self._told:
+                get_logger().warning("not watching", reason=reason)
+            self._told = reason
+        else:
+            self._observer = observer
+            self._told = ""
 
-    def check(self) -> None:
-        """Start anew if a folder was replaced or a thread has died; cheap enough for every look."""
-        if self._observer is None:
-            return
-        replaced = [folder for folder, inode in self._watched.items() if _inode(folder) not in {inode, None}]
-        if replaced or not self.works:
-            get_logger().warning("watching anew", folders=[str(folder) for folder in replaced])
+    def check(self) -> bool:
+        """Start anew if a folder was replaced or a thread has died; cheap enough for every look.
+
+        Returns whether hints may have been missed.
+        """
+        if self._observer is not None:
+            replaced = [str(f) for f, inode in self._watched.items() if _inode(f) not in {inode, None}]
+            if not replaced and self.works:
+                return False
+            get_logger().warning("watching anew", folders=replaced)
             self.stop()
-            self.start()
+        self.start()
+        return self._observer is not None
 
     def stop(self) -> None:
         """Let go of inotify."""

@@ -95,15 +95,16 @@ def leaves_no_process() -> Iterator[None]:
     """Fail a test that ends while something that it started still runs."""
     before = children.all_children()
     yield
-    left = {process for process in children.all_children() - before if _is_alive(process)}
+    left = {process for process in children.all_children() - before if is_alive(process)}
     children.kill(left)
     assert not left
 
 
-def _is_alive(process: int) -> bool:
+def is_alive(process: int) -> bool:
+    """Say whether a process runs; one that has ended and nobody waited for doesn't."""
     try:
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return False
 
 

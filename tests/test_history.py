@@ -74,6 +74,7 @@ def test_whatever_a_log_holds_the_next_line_is_read(content: bytes) -> None:
         log.write_bytes(content)
         append(log, [run(2, 0)])
         assert read(log)[-1] == run(2, 0)
+        assert all(isinstance(line, dict) for line in read(log))
         assert log.read_bytes().startswith(content)
 
 

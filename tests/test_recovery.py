@@ -55,7 +55,7 @@ GIVEN_UP: Line = {"at": "b", "note": "given up: 20-mail ended with exit status 7
 
 CRASHES = {
     "claim, before the log followed the file from incoming": Crash(
-        PROCESSING, {IN: [A, RELEASED]}, attempt=2, answered=1
+        PROCESSING, {IN: [run(1, 75), run(2, 75), run(3, 0), RELEASED]}, attempt=4, answered=1
     ),
     "claim, before the log followed the file from retry": Crash(
         PROCESSING, {RETRY: [A, B]}, attempt=3, answered=1
@@ -189,6 +189,18 @@ def test_the_line_of_an_interrupted_script_says_which_it_was_and_when_it_began(m
     }
 
 
+@pytest.mark.parametrize(
+    "crash", [crash for name, crash in CRASHES.items() if name.endswith("and its line was written")]
+)
+def test_a_script_whose_end_is_in_the_log_was_not_interrupted(make_spool: MakeSpool, crash: Crash) -> None:
+    spool = make_spool()
+    name = leave(spool, crash)
+    recover(spool)
+    *before, last = spool.log_lines(State.INCOMING, name)
+    assert before == crash.logs[PROCESSING]
+    assert last["note"] == "interrupted while no script was running; counts as attempt 2"
+
+
 def test_an_attempt_without_a_script_is_counted_in_a_note(make_spool: MakeSpool, clock: FakeClock) -> None:
     spool = make_spool()
     name = leave(spool, CRASHES["claim of one that was never tried"])
@@ -237,7 +249,8 @@ def test_many_are_taken_up_and_each_gets_its_own_line(make_spool: MakeSpool, clo
 def test_a_log_whose_file_a_person_took_away_stays(make_spool: MakeSpool) -> None:
     spool = make_spool()
     history.append(spool.path(State.RETRY, "gone.log"), [A])
-    (spool.path(State.PROCESSING, ".hidden.log")).touch()
+    spool.path(State.PROCESSING, ".hidden.log").touch()
+    spool.path(State.RETRY, ".hidden.json").touch()
     before = tree(spool.base)
     assert recover(spool) == 0
     assert tree(spool.base) == before
@@ -276,6 +289,7 @@ def test_a_script_that_outlived_the_processor_is_ended_before_the_next_attempt(m
         for value in (str(spool.path(State.PROCESSING, name)), "/another/file.json")
     ]
     take_up(spool, name)
+    assert not list(spool.folder(State.PROCESSING).glob(".run-*"))
     assert survivors[0].wait() == -signal.SIGKILL
     assert survivors[1].poll() is None
     survivors[1].kill()

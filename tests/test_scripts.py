@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from conftest import wait_until, write_script
+from conftest import is_alive, wait_until, write_script
 
 from spooler.scripts import OUTPUT_BYTES, Run, Runner, Stop
 
@@ -166,9 +166,11 @@ def test_two_hundred_megabytes_of_output_take_no_memory(bench: Bench) -> None:
 
 
 def test_a_script_that_closes_its_output_is_waited_for(bench: Bench) -> None:
-    run = bench("exec >&- 2>&-; sleep 0.1; exit 3")
+    used = time.thread_time()
+    run = bench("exec >&- 2>&-; sleep 0.3; exit 3")
     assert run.exit == 3
-    assert run.seconds >= 0.1
+    assert run.seconds >= 0.3
+    assert time.thread_time() - used < 0.1  # and not by asking all the time
 
 
 # The time limit.
@@ -197,21 +199,41 @@ def test_the_request_reaches_the_whole_group(tmp_path: Path) -> None:
     assert run.seconds < PATIENCE
 
 
+def test_what_it_started_may_clean_up_too(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, kill_after_seconds=PATIENCE)
+    child = (
+        f"trap 'sleep 0.2; touch {tmp_path}/cleaned; exit' TERM; touch started; while :; do sleep 0.01; done"
+    )
+    run = bench(
+        f'sh -c "{child}" & while ! [ -e started ]; do sleep 0.01; done; sleep 60', timeout_seconds=4 * QUICK
+    )
+    assert run.exit == "timeout"
+    assert (tmp_path / "cleaned").exists()
+    assert run.seconds < PATIENCE
+
+
 @pytest.mark.parametrize(
     "start",
     [
-        "(trap '' TERM; sleep 60) &",
-        "setsid sleep 60 &",
-        "setsid sh -c 'setsid sleep 60 & exit' &",
-        "setsid sh -c \"trap '' TERM HUP; setsid sleep 60 & sleep 60\" &",
-        "env -i setsid sleep 60 &",
+        "(trap '' TERM; ../linger) &",
+        "setsid ../linger &",
+        "setsid sh -c 'setsid ../linger & exit' &",
+        "setsid sh -c \"trap '' TERM HUP; setsid ../linger & ../linger\" &",
+        "env -i setsid ../linger &",
+        "(setsid ../linger &)",
     ],
 )
 @pytest.mark.parametrize("rest", ["exit 0", "sleep 60", "trap '' TERM; while :; do sleep 0.01; done"])
 def test_no_grandchild_survives_whatever_it_does(bench: Bench, start: str, rest: str) -> None:
-    run = bench(f"{start}\nsleep 0.02\n{rest}", timeout_seconds=QUICK)
+    write_script(bench.folder, "linger", f"echo $$ >> {bench.folder}/pids; exec sleep 60")
+    wait = "while ! [ -s ../pids ]; do sleep 0.01; done"
+    limit = PATIENCE if rest == "exit 0" else QUICK
+    run = bench(f"{start}\n{wait}\n{rest}", timeout_seconds=limit)
     assert run.exit == (0 if rest == "exit 0" else "timeout")
     assert run.seconds < 5
+    started = (bench.folder / "pids").read_text().split() if (bench.folder / "pids").exists() else []
+    assert [process for process in started if is_alive(int(process))] == []
+    assert started or rest != "exit 0"
 
 
 def test_a_background_child_that_holds_the_output_open_holds_nobody_up(bench: Bench) -> None:
@@ -318,9 +340,10 @@ def test_a_stop_can_be_asked_for_again_and_again_and_stays(bench: Bench) -> None
 # Several at once.
 
 
-def test_the_end_of_one_script_leaves_alone_what_another_started(bench: Bench) -> None:
+@pytest.mark.parametrize("without", ["", "env -i"])
+def test_the_end_of_one_script_leaves_alone_what_another_started(bench: Bench, without: str) -> None:
     text = (
-        "setsid sh -c 'echo $$ > ../orphan; exec sleep 60' &\n"
+        f"({without} setsid sh -c 'echo $$ > ../orphan; exec sleep 60' &)\n"
         "while ! [ -s ../orphan ] || ! [ -e ../others ]; do sleep 0.01; done; kill -0 $(cat ../orphan)"
     )
     with ThreadPoolExecutor(1) as pool:

@@ -1,0 +1,596 @@
+"""The loop: when it looks, what holds it back, what runs at once, and an orderly end."""
+
+import os
+import re
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+import structlog
+from conftest import FakeClock, tree, wait_until, write_config, write_script
+
+from spooler import config, history
+from spooler.errors import SpoolUnusableError
+from spooler.lock import ProcessorLock
+from spooler.name import log_name
+from spooler.notification import Notification
+from spooler.processor import Processor
+from spooler.spool import WebhookSpool
+from spooler.state import State
+from spooler.turn import Settled
+from spooler.watcher import Watcher
+from spooler.webhook_queue import LOOK_SECONDS, WebhookQueue
+
+IN, PROCESSING, RETRY, DONE, FAILED = State.INCOMING, State.PROCESSING, State.RETRY, State.DONE, State.FAILED
+Entries = list[structlog.typing.EventDict]
+
+
+@pytest.fixture
+def logged() -> Iterator[Entries]:
+    """What is logged, as values."""
+    with structlog.testing.capture_logs() as entries:
+        yield entries
+
+
+def store(spool: WebhookSpool, contact: int = 1, identifier: str = "a") -> str:
+    body = f'{{"EventUniqueID": "{identifier}", "ContactID": {{"idContact": {contact}}}}}'.encode()
+    return spool.store(body, Notification.read(body))
+
+
+# One webhook's queue, on a clock that stands still.
+
+
+@dataclass
+class Bench:
+    """A queue, its folders and its clock."""
+
+    folder: Path
+    clock: FakeClock
+
+    def __post_init__(self) -> None:
+        self.webhook = config.load(write_config(self.folder)).webhooks["crm"]
+        self.spool = WebhookSpool(self.folder / "spool", "crm", self.clock)
+        self.spool.prepare()
+        self.queue = WebhookQueue(self.webhook, self.spool)
+
+    def store(self, contact: int = 1, identifier: str = "a") -> str:
+        name = store(self.spool, contact, identifier)
+        self.clock.advance(0.001)
+        return name
+
+    def peek(self) -> str | None:
+        found = self.queue.peek()
+        return found[2] if found else None
+
+    def look(self, *, hinted: bool = False) -> str | None:
+        self.queue.look(hinted=hinted)
+        return self.peek()
+
+    def idle_seconds(self) -> float:
+        return self.queue.idle_seconds(workers_free=True)
+
+
+@pytest.fixture
+def bench(tmp_path: Path, clock: FakeClock) -> Bench:
+    return Bench(tmp_path, clock)
+
+
+def test_without_a_hint_everything_is_found_within_five_seconds(bench: Bench) -> None:
+    assert bench.look() is None
+    name = bench.store()
+    assert bench.look() is None
+    assert bench.idle_seconds() == pytest.approx(LOOK_SECONDS, abs=0.01)
+    bench.clock.advance(LOOK_SECONDS)
+    assert bench.idle_seconds() == 0
+    assert bench.look() == name
+    assert LOOK_SECONDS == 5
+
+
+def test_a_hint_is_followed_at_once(bench: Bench) -> None:
+    bench.look()
+    name = bench.store()
+    assert bench.look(hinted=True) == name
+
+
+class SlowDisk(FakeClock):
+    """Each look at the clock takes half a second: so long does a listing."""
+
+    def monotonic(self) -> float:
+        self.advance(0.25)
+        return super().monotonic()
+
+
+def test_a_hint_that_comes_too_early_is_not_forgotten(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, SlowDisk())
+    bench.look()
+    name = bench.store()
+    assert bench.look(hinted=True) is None
+    assert 0 < bench.idle_seconds() < LOOK_SECONDS
+    bench.clock.advance(1)
+    assert bench.look() == name
+
+
+def test_a_hint_that_comes_while_there_is_more_to_do_is_kept_for_afterwards(bench: Bench) -> None:
+    first, second = bench.store(1, "a"), bench.store(2, "b")
+    assert bench.look() == first
+    bench.queue.take(first)
+    third = bench.store(3, "c")
+    assert bench.look(hinted=True) == second
+    bench.queue.take(second)
+    assert bench.peek() is None
+    assert bench.idle_seconds() == 0
+    assert bench.look() == third
+
+
+def test_listing_a_large_folder_takes_a_small_share_of_the_time(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, SlowDisk())
+    bench.look()
+    looks = 0
+    for _ in range(100):
+        name = bench.store()
+        looks += bench.look() == name
+        bench.spool.path(IN, name).unlink()
+        bench.clock.advance(1)
+    assert 0 < looks <= 100 * 1.5 / (0.25 * 50)
+    assert bench.idle_seconds() <= LOOK_SECONDS  # what held it back may end meanwhile
+
+
+def test_a_retry_is_waited_for_no_longer_than_until_it_is_due(bench: Bench) -> None:
+    name = bench.store()
+    bench.spool.claim(IN, name)
+    bench.spool.postpone(name, bench.clock.now() + timedelta(seconds=2))
+    assert bench.look() is None
+    assert bench.idle_seconds() == pytest.approx(2, abs=0.01)
+    assert bench.queue.idle_seconds(workers_free=False) == LOOK_SECONDS
+    bench.clock.advance(2.001)
+    assert bench.idle_seconds() == 0
+    assert bench.peek() == name
+
+
+def test_a_pause_holds_back_and_is_told_once(bench: Bench, logged: Entries) -> None:
+    name = bench.store()
+    (bench.spool.base / "paused").touch()
+    for _ in range(3):
+        assert bench.look() is None
+    (bench.spool.base / "paused").unlink()
+    assert [bench.peek(), bench.peek()] == [name, name]
+    assert [(entry["event"], entry.get("reason")) for entry in logged] == [
+        ("held back", "paused"),
+        ("goes on", None),
+    ]
+
+
+def test_scripts_that_are_gone_hold_back_until_they_are_there(bench: Bench, logged: Entries) -> None:
+    name = bench.store()
+    (bench.folder / "processors").rmdir()
+    assert [bench.look(), bench.peek()] == [None, None]
+    (bench.folder / "processors").mkdir()
+    assert bench.peek() == name
+    assert [entry.get("reason") for entry in logged] == [
+        f"the folder of scripts, {bench.folder}/processors, doesn't exist",
+        None,
+    ]
+
+
+def test_scripts_that_cannot_be_looked_at_hold_back_and_stop_nobody_else(
+    tmp_path: Path, clock: FakeClock, logged: Entries
+) -> None:
+    write_config(tmp_path, webhook=f'processors = "{"x" * 300}"')
+    webhook = config.load(tmp_path / "spooler.toml").webhooks["crm"]
+    spool = WebhookSpool(tmp_path / "spool", "crm", clock)
+    spool.prepare()
+    queue = WebhookQueue(webhook, spool)
+    store(spool)
+    queue.look(hinted=False)
+    assert queue.peek() is None
+    assert logged[0]["reason"] == f"{webhook.processors}: can't be read: File name too long"
+
+
+def test_a_disk_that_fails_holds_back_until_it_works_again(bench: Bench, logged: Entries) -> None:
+    name = bench.store()
+    assert bench.look() == name
+    bench.spool.folder(RETRY).rmdir()
+    bench.clock.advance(LOOK_SECONDS)
+    assert bench.look() is None
+    bench.spool.prepare()
+    bench.clock.advance(LOOK_SECONDS)
+    assert bench.look() == name
+    assert logged[0]["reason"].startswith("the disk gave an error: [Errno 2] No such file or directory")
+
+
+def test_what_a_turn_came_to_decides_what_is_next(bench: Bench) -> None:
+    first, second = bench.store(1, "a"), bench.store(1, "b")
+    assert bench.look() == first
+    due = bench.clock.now().timestamp() + 60
+    for settled, next_ in (
+        (Settled(IN, first), first),
+        (Settled(RETRY, first, due), None),
+        (Settled(RETRY, first, due - 60), first),
+        (Settled(DONE, first), second),
+    ):
+        bench.queue.take(first)
+        bench.queue.settle(first, settled)
+        assert bench.peek() == next_
+    bench.queue.take(second)
+    bench.queue.settle(second, None)
+    assert bench.peek() is None
+
+
+def test_one_that_an_error_left_in_processing_is_taken_up_at_the_next_look(
+    bench: Bench, logged: Entries
+) -> None:
+    name = bench.store()
+    bench.look()
+    bench.queue.take(name)
+    bench.spool.claim(IN, name)
+    bench.queue.settle(name, Settled(PROCESSING, name))
+    bench.clock.advance(LOOK_SECONDS)
+    assert bench.look() == name
+    assert [entry["event"] for entry in logged] == ["taken up again"]
+    assert bench.spool.log_lines(IN, name)[0]["attempt"] == 1
+
+
+def test_one_that_a_person_took_out_of_processing_holds_nobody_up(bench: Bench, logged: Entries) -> None:
+    name, other = bench.store(1, "a"), bench.store(1, "b")
+    bench.look()
+    bench.queue.take(name)
+    bench.spool.claim(IN, name)
+    bench.queue.settle(name, Settled(PROCESSING, name))
+    bench.spool.path(PROCESSING, name).unlink()
+    bench.clock.advance(LOOK_SECONDS)
+    assert bench.look() == other
+    assert logged == []
+    assert tree(bench.spool.folder(PROCESSING)) == {}
+
+
+# The watcher.
+
+
+def test_only_notifications_wake_it(tmp_path: Path) -> None:
+    woken = threading.Event()
+    watcher = Watcher([tmp_path], woken.set)
+    watcher.start()
+    assert watcher.works
+    for name in (".new-1", "a.log", "b.txt"):
+        (tmp_path / name).touch()
+    assert not woken.wait(0.2)
+    (tmp_path / ".new-1").rename(tmp_path / "a.json")
+    assert woken.wait(10)
+    watcher.stop()
+    assert not watcher.works
+
+
+def test_a_folder_that_was_replaced_is_watched_anew(tmp_path: Path, logged: Entries) -> None:
+    woken = threading.Event()
+    folder = tmp_path / "incoming"
+    folder.mkdir()
+    watcher = Watcher([folder], woken.set)
+    watcher.start()
+    watcher.check()
+    assert logged == []
+    folder.rename(tmp_path / "old")
+    watcher.check()
+    folder.mkdir()
+    watcher.check()
+    (folder / "a.json").touch()
+    assert woken.wait(10)
+    assert "watching anew" in [entry["event"] for entry in logged]
+    watcher.stop()
+
+
+def test_a_folder_that_was_away_is_watched_again_when_it_is_back(tmp_path: Path) -> None:
+    woken = threading.Event()
+    folder = tmp_path / "incoming"
+    watcher = Watcher([tmp_path, folder], woken.set)
+    watcher.start()
+    assert watcher.works
+    assert not watcher.check()
+    for _ in range(2):
+        folder.mkdir()
+        assert watcher.check()
+        assert not watcher.check()
+        woken.clear()
+        (folder / "a.json").touch()
+        assert woken.wait(10)
+        shutil.rmtree(folder)
+        wait_until(lambda: not watcher.works)
+        assert watcher.check()
+        assert not watcher.check()
+    watcher.stop()
+
+
+@contextmanager
+def no_more_descriptors() -> Iterator[None]:
+    """Let the kernel refuse everything that needs a new descriptor, as it does when a limit is reached."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    free = os.open("/", os.O_RDONLY)
+    os.close(free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_where_nothing_can_be_watched_it_says_so_once_and_tries_again(
+    tmp_path: Path, logged: Entries
+) -> None:
+    watcher = Watcher([tmp_path], lambda: None)
+    threads = threading.active_count()
+    with no_more_descriptors():
+        watcher.start()
+        for _ in range(3):
+            assert not watcher.check()
+    assert not watcher.works
+    assert [entry["event"] for entry in logged] == ["not watching"]
+    assert re.fullmatch(r"inotify: .*(limit|Too many).*; looking every few seconds", logged[0]["reason"])
+    assert threading.active_count() == threads
+    assert watcher.check()  # the limit is no more
+    assert watcher.works
+    watcher.stop()
+
+
+# The whole of it, in a thread.
+
+
+@contextmanager
+def processing(path: Path) -> Iterator[Processor]:
+    """Run a processor while the block runs, and stop it in good order."""
+    processor = Processor(config.load(path))
+    thread = threading.Thread(target=processor.run)
+    thread.start()
+    try:
+        yield processor
+    finally:
+        processor.stop()
+        thread.join(30)
+        assert not thread.is_alive()
+
+
+def settled(spool: WebhookSpool) -> int:
+    """Return how many are done or failed."""
+    return sum(1 for state in (DONE, FAILED) for _ in spool.folder(state).rglob("*.json"))
+
+
+def prepared(folder: Path, name: str = "crm") -> WebhookSpool:
+    spool = WebhookSpool(folder / "spool", name)
+    spool.prepare()
+    return spool
+
+
+ORDERED = """
+echo "begin $SPOOLER_ID" >> {folder}/$SPOOLER_CONTACT
+sleep 0.01
+[ $SPOOLER_ID = fails-once-$SPOOLER_CONTACT ] && [ $SPOOLER_ATTEMPT = 1 ] && answer=75
+[ $SPOOLER_ID = fails-ever-$SPOOLER_CONTACT ] && answer=65
+echo "end $SPOOLER_ID" >> {folder}/$SPOOLER_CONTACT
+exit ${{answer:-0}}
+"""
+
+
+@pytest.mark.usefixtures("leaves_no_process")
+def test_four_workers_keep_fifty_notifications_of_five_contacts_in_order(tmp_path: Path) -> None:
+    path = write_config(tmp_path, '[processor]\nworkers = 4\nretry_delays = ["50ms"]\n')
+    write_script(tmp_path / "processors", "10-order", ORDERED.format(folder=tmp_path))
+    spool = prepared(tmp_path)
+    sent: dict[int, list[str]] = defaultdict(list)
+
+    def send(number: int) -> None:
+        contact = number % 5
+        kind = {2: f"fails-once-{contact}", 3: f"fails-ever-{contact}"}.get(number // 5, f"id-{number}")
+        store(spool, contact, kind)
+        sent[contact].append(kind)
+
+    for number in range(25):
+        send(number)
+    with processing(path):
+        for number in range(25, 50):
+            send(number)
+        wait_until(lambda: settled(spool) == 50, 30)
+    for contact, identifiers in sent.items():
+        lines = (tmp_path / str(contact)).read_text().splitlines()
+        expected = identifiers.copy()
+        expected.insert(2, f"fails-once-{contact}")  # its second attempt, before anything younger
+        # Each ends before the next begins: never two of one contact.
+        assert lines == [f"{what} {identifier}" for identifier in expected for what in ("begin", "end")]
+    assert len(list(spool.folder(FAILED).glob("*.json"))) == 5
+    assert tree(spool.folder(PROCESSING)) == {}
+
+
+def test_four_workers_do_run_four_at_once(tmp_path: Path) -> None:
+    path = write_config(tmp_path, "[processor]\nworkers = 4\n")
+    write_script(
+        tmp_path / "processors",
+        "10-meet",
+        f"cd {tmp_path}; touch here-$SPOOLER_ID; while [ $(ls here-* | wc -l) -lt 4 ]; do sleep 0.01; done",
+    )
+    spool = prepared(tmp_path)
+    for number in range(4):
+        store(spool, number, f"id-{number}")
+    with processing(path):
+        wait_until(lambda: settled(spool) == 4)
+
+
+def test_a_notification_wakes_it_also_right_after_another(tmp_path: Path) -> None:
+    path = write_config(tmp_path)
+    write_script(tmp_path / "processors", "10-a", "exit 0")
+    spool = prepared(tmp_path)
+    with processing(path):
+        for number in range(3):
+            time.sleep(0.05)  # so that it is idle again
+            began = time.monotonic()
+            store(spool, 1, f"first-{number}")
+            time.sleep(0.002 * number)
+            store(spool, 2, f"second-{number}")
+            wait_until(lambda so_many=2 * number + 2: settled(spool) == so_many)  # type: ignore[misc]
+            assert time.monotonic() - began < LOOK_SECONDS - 1
+
+
+def test_without_any_event_it_finds_what_changed_and_what_a_person_put_there(tmp_path: Path) -> None:
+    path = write_config(tmp_path)
+    write_script(tmp_path / "processors", "10-a", "exit 0")
+    spool = prepared(tmp_path)
+    name = store(spool)
+    spool.claim(IN, name)
+    spool.postpone(name, spool.clock.now() + timedelta(days=1))
+    spool.path(IN, "by hand.json").write_bytes(b"{}")
+    spool.path(IN, "folder.json").mkdir()
+    with structlog.testing.capture_logs() as entries, processing(path):
+        wait_until(lambda: any(entry["event"] == "left alone" for entry in entries))
+        os.utime(spool.path(RETRY, name), (0, 0))  # inotify's events for this are not asked for
+        wait_until(lambda: settled(spool) == 2, 3 * LOOK_SECONDS)
+    assert [entry["file"] for entry in entries if entry["event"] == "left alone"] == ["folder.json"]
+    assert spool.path(IN, "folder.json").is_dir()
+
+
+def test_it_wakes_when_a_retry_is_due(tmp_path: Path) -> None:
+    path = write_config(tmp_path, '[processor]\nretry_delays = ["200ms", "200ms"]')
+    write_script(tmp_path / "processors", "10-a", "test $SPOOLER_ATTEMPT = 3")
+    spool = prepared(tmp_path)
+    store(spool)
+    began = time.monotonic()
+    with processing(path):
+        wait_until(lambda: settled(spool))
+    assert 0.4 <= time.monotonic() - began < LOOK_SECONDS - 1
+    assert len(list(spool.folder(DONE).rglob("*.json"))) == 1
+
+
+def test_what_a_crash_left_is_put_right_and_processed(tmp_path: Path) -> None:
+    path = write_config(tmp_path)
+    write_script(tmp_path / "processors", "10-a", "echo $SPOOLER_ATTEMPT")
+    spool = prepared(tmp_path)
+    name = store(spool)
+    spool.claim(IN, name)
+    (spool.folder(PROCESSING) / ".work-x").mkdir()
+    with processing(path):
+        wait_until(lambda: settled(spool))
+    (log,) = spool.folder(DONE).rglob(log_name(name))
+    assert [line.get("output") for line in history.read(log)] == [None, "2\n"]
+    assert tree(spool.folder(PROCESSING)) == {}
+
+
+def test_a_webhook_whose_disk_fails_does_not_stop_the_others(tmp_path: Path) -> None:
+    path = write_config(tmp_path, webhooks=["broken", "crm"])
+    write_script(tmp_path / "processors", "10-a", "exit 0")
+    spool, broken = prepared(tmp_path), prepared(tmp_path, "broken")
+    store(broken)
+    (broken.base / "paused").touch()
+    with processing(path):
+        broken.folder(IN).rename(broken.base / "moved-away")
+        (broken.base / "paused").unlink()
+        store(spool)
+        wait_until(lambda: settled(spool))
+    assert settled(broken) == 0
+
+
+def test_the_oldest_of_all_webhooks_comes_first(tmp_path: Path) -> None:
+    path = write_config(tmp_path, webhooks=["a", "b"])
+    write_script(
+        tmp_path / "processors", "10-a", f'echo "$SPOOLER_WEBHOOK $SPOOLER_ID" >> {tmp_path}/journal'
+    )
+    spools = {name: prepared(tmp_path, name) for name in ("a", "b")}
+    for number in range(6):
+        store(spools["ba"[number % 2]], number, str(number))
+    with processing(path):
+        wait_until(lambda: sum(map(settled, spools.values())) == 6)
+    assert (tmp_path / "journal").read_text().split() == "b 0 a 1 b 2 a 3 b 4 a 5".split()  # noqa: SIM905
+
+
+def test_one_that_a_person_moves_away_while_its_script_runs_holds_nobody_up(tmp_path: Path) -> None:
+    path = write_config(tmp_path)
+    spool = prepared(tmp_path)
+    write_script(
+        tmp_path / "processors",
+        "10-a",
+        f'[ $SPOOLER_ID = a ] && mv "$SPOOLER_FILE" {spool.folder(FAILED)}; exit 0',
+    )
+    moved, other = store(spool, 1, "a"), store(spool, 1, "b")
+    with processing(path):
+        wait_until(lambda: list(spool.folder(DONE).rglob(other)))
+    assert [path.name for path in spool.folder(FAILED).glob("*.json")] == [moved]
+    assert len(spool.log_lines(FAILED, moved)) == 1
+    assert tree(spool.folder(PROCESSING)) == {}
+
+
+def test_on_a_stop_the_running_script_ends_and_nothing_else_is_begun(tmp_path: Path) -> None:
+    path = write_config(tmp_path)
+    write_script(
+        tmp_path / "processors", "10-a", f"touch {tmp_path}/started; sleep 0.2; touch {tmp_path}/ended"
+    )
+    write_script(tmp_path / "processors", "20-b", "exit 0")
+    spool = prepared(tmp_path)
+    first, second = store(spool, 1, "a"), store(spool, 2, "b")
+    with processing(path) as processor:
+        wait_until((tmp_path / "started").exists)
+        processor.stop()
+        processor.stop()
+    assert (tmp_path / "ended").exists()
+    assert spool.listing(IN).names == [first, second]
+    assert [line.get("exit", line.get("note")) for line in spool.log_lines(IN, first)] == [
+        0,
+        "back to incoming: spooler stops",
+    ]
+    assert spool.log_lines(IN, second) == []
+    assert tree(spool.folder(PROCESSING)) == {}
+    with processing(path):
+        wait_until(lambda: settled(spool) == 2)
+    (log,) = spool.folder(DONE).rglob(log_name(first))
+    assert [line["script"] for line in history.read(log) if "script" in line] == ["10-a", "20-b"]
+
+
+def test_a_spool_that_cannot_be_used_is_told_before_anything_runs(tmp_path: Path) -> None:
+    path = write_config(tmp_path)
+    (tmp_path / "spool").touch()
+    with pytest.raises(SpoolUnusableError, match="Not a directory"):
+        Processor(config.load(path))
+
+
+# The command.
+
+
+def test_a_second_processor_on_the_spool_ends_at_once_with_a_clear_message(tmp_path: Path) -> None:
+    path = write_config(tmp_path)
+    lock = ProcessorLock(tmp_path / "spool")
+    ended = subprocess.run(
+        [sys.executable, "-m", "spooler", "process", "--config", str(path)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    lock.close()
+    assert ended.returncode == 1
+    assert ended.stderr == (
+        f"spooler: {tmp_path}/spool: another processor works on this spool (there can be one); "
+        "stop that one first\n"
+    )
+
+
+def test_on_sigterm_the_command_settles_what_runs_and_ends_with_0(tmp_path: Path) -> None:
+    path = write_config(tmp_path)
+    write_script(tmp_path / "processors", "10-a", f"touch {tmp_path}/started; sleep 0.2")
+    spool = prepared(tmp_path)
+    name = store(spool)
+    command = [sys.executable, "-m", "spooler", "process", "--config", str(path)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        wait_until((tmp_path / "started").exists, 30)
+        process.send_signal(signal.SIGTERM)
+        _out, log = process.communicate()
+    assert process.returncode == 0, log
+    assert [path.name for path in spool.folder(DONE).rglob("*.json")] == [name]
+    assert [line.split(" event=")[1].split()[0] for line in log.splitlines()] == [
+        '"processor',
+        '"script',
+        "done",
+        '"processor',
+    ]

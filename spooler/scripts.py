@@ -17,6 +17,7 @@ import signal
 import subprocess
 import threading
 import time
+import weakref
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,18 +49,19 @@ class Stop:
     """Says, once and for all threads, that spooler is to stop."""
 
     def __init__(self) -> None:
-        self._read, self._write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._event = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        weakref.finalize(self, os.close, self._event)
         self.requested = False
 
     def request(self) -> None:
         """Ask for the stop; may be called from a signal handler."""
         if not self.requested:
             self.requested = True
-            os.write(self._write, b"\0")
+            os.eventfd_write(self._event, 1)
 
     def fileno(self) -> int:
         """Return a descriptor that becomes readable with the request, and stays so."""
-        return self._read
+        return self._event
 
 
 class Runner:
@@ -139,14 +141,17 @@ class Runner:
                 elif now >= deadline:
                     os.killpg(process.pid, signal.SIGKILL)
                     deadline = math.inf
+        self._end_leftovers(process, output, grace_until)
         output.drain()
-        self._end_leftovers(process, grace_until)
+        output.close()
         return ended_by
 
-    def _end_leftovers(self, process: "subprocess.Popen[bytes]", grace_until: float) -> None:
+    def _end_leftovers(
+        self, process: "subprocess.Popen[bytes]", output: "_Output", grace_until: float
+    ) -> None:
         """Reap the script and end everything that it left behind.
 
-        grace_until: until when what was sent SIGTERM may clean up, monotonic seconds.
+        grace_until: until when what was sent SIGTERM may clean up (and write of it), monotonic seconds.
         """
         if grace_until < time.monotonic():
             # While its leader isn't reaped, the group's number can't be another's.
@@ -160,6 +165,7 @@ class Runner:
                 return
             if now >= grace_until:
                 children.kill(strays)
+            output.drain()
             time.sleep(_POLL_SECONDS)
 
     def _strays(self, leader: int) -> set[int]:
@@ -199,13 +205,16 @@ class _Output:
         return len(chunk)
 
     def drain(self) -> None:
-        """Take what the script left in the pipe, and close it."""
+        """Take what is in the pipe."""
         with contextlib.suppress(BlockingIOError):
             for _ in range(_DRAIN_BYTES // _READ_BYTES):
                 chunk = os.read(self._pipe.fileno(), _READ_BYTES)
                 if not chunk:
                     break
                 self._end += chunk
+                del self._end[:-OUTPUT_BYTES]
+
+    def close(self) -> None:
         self._pipe.close()
 
     def text(self) -> str:

@@ -18,6 +18,7 @@ from spooler.address import Address
 from spooler.config import Configuration, Webhook
 from spooler.errors import KeyFileError
 from spooler.keys import load_key
+from spooler.room import Room
 from spooler.spool import WebhookSpool
 from spooler.state import State
 from spooler.units import format_size
@@ -80,11 +81,11 @@ def _disk(configuration: Configuration) -> Iterator[Finding]:
     place = configuration.spool
     while not place.exists():
         place = place.parent
-    disk = os.statvfs(place)
-    free, limit = disk.f_bavail * disk.f_frsize, configuration.receiver.min_free
-    inodes = f", {disk.f_favail} inodes" if disk.f_files else ""
-    verdict = Verdict.RIGHT if free >= limit else Verdict.WRONG
-    yield Finding(verdict, "disk", f"{format_size(free)}{inodes} free; min_free is {format_size(limit)}")
+    room, limit = Room.of(place), configuration.receiver.min_free
+    inodes = "" if room.free_inodes is None else f", {room.free_inodes} inodes"
+    verdict = Verdict.WRONG if room.shortage(limit) else Verdict.RIGHT
+    text = f"{format_size(room.free_bytes)}{inodes} free; min_free is {format_size(limit)}"
+    yield Finding(verdict, "disk", text)
 
 
 def _folders(spool: WebhookSpool) -> Iterator[Finding]:

@@ -23,6 +23,7 @@ from spooler.clock import Clock, SystemClock
 from spooler.errors import SpoolUnusableError, StorageUnavailableError
 from spooler.name import HIDDEN, SUFFIX, Name, is_notification, log_name, stamp
 from spooler.notification import Notification
+from spooler.room import Room
 from spooler.state import MOVES, State
 from spooler.units import format_size
 
@@ -30,7 +31,6 @@ PAUSED = "paused"
 ARRIVING = HIDDEN + "new-"  # prefix of what isn't under its name yet
 _LITTER_AGE_SECONDS = 3600
 _MAX_BODY_BYTES = 64 << 20  # somebody's archive, copied here by mistake, must not fill the memory
-_MIN_FREE_INODES = 100  # room for the processor's logs while the receiver already refuses
 
 
 class Listing(NamedTuple):
@@ -145,14 +145,8 @@ class WebhookSpool:
 
     def check_room(self) -> None:
         """Raises: StorageUnavailableError if the disk has less room than `min_free_bytes`; OSError."""
-        disk = os.statvfs(self.folder(State.INCOMING))
-        free = disk.f_bavail * disk.f_frsize
-        if free < self.min_free_bytes:
-            raise StorageUnavailableError(
-                f"only {format_size(free)} free, min_free is {format_size(self.min_free_bytes)}"
-            )
-        if disk.f_files and self.min_free_bytes and disk.f_favail < _MIN_FREE_INODES:
-            raise StorageUnavailableError(f"only {disk.f_favail} inodes free")
+        if shortage := Room.of(self.folder(State.INCOMING)).shortage(self.min_free_bytes):
+            raise StorageUnavailableError(shortage)
 
     def check_writable(self) -> None:
         """Find out by writing whether a notification could be stored. Raises: StorageUnavailableError."""

@@ -51,6 +51,7 @@ def test_an_id_that_was_finished_is_a_repeat_when_it_comes_again(
 
 def test_it_is_known_after_a_restart(spool: WebhookSpool, clock: FakeClock) -> None:
     original = finish(spool, None, name_of(spool))
+    history.append(original.with_name(log_name(original.name)), [{"exit": 0}])
     clock.advance(60)
     finished = FinishedIds(spool, DAY)
     assert finished.original(name_of(spool)) is None
@@ -217,3 +218,5 @@ def test_the_index_is_small(spool: WebhookSpool) -> None:
     used, _peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert used / len(names) < 32
+    parsed = [parsed for name in names[::50] if (parsed := Name.parse(name))]
+    assert [len(finished._known(name)) for name in parsed] == [1] * 600

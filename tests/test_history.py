@@ -135,7 +135,7 @@ A, B = ("10-crm", "v1"), ("20-mail", "v1")
         ([run(5, 75), GIVEN_UP, ANEW], Progress(1, by_person=True)),
         ([run(1, 0), ANEW, run(1, 75)], Progress(2, by_person=True)),
         ([run(1, 0), ANEW, run(1, 0)], Progress(1, frozenset({A}), by_person=True)),
-        ([ANEW, run(3, 75), ANEW, COUNTED], Progress(3, by_person=True)),
+        ([ANEW, run(3, 0), ANEW, run(1, 75)], Progress(2, by_person=True)),
         ([{"note": "by hand", "anew": "yes"}, run(1, 75)], Progress(2)),
         ([run(1, 75), {"attempt": "seven", "exit": 0}], Progress(2, frozenset({("None", "None")}))),
     ],

@@ -258,6 +258,15 @@ def test_a_file_of_a_name_that_a_person_gave_is_told_from_its_body(desk: Desk) -
     assert desk.lines("by hand.json")[0]["output"] == "7c1f contact_optout 1970-01-01T00:00:01.000000Z\n"
 
 
+def test_the_files_name_counts_where_the_body_says_otherwise(desk: Desk) -> None:
+    desk.script("10-named", 'echo "$SPOOLER_ID $SPOOLER_TYPE $SPOOLER_RECEIVED"', "contact_optout")
+    desk.script("20-body", "exit 65", "contact_modified")
+    name = "20261123T190001.123456Z_7c1f_contact_optout.json"
+    desk.spool.path(IN, name).write_bytes(b'{"EventUniqueID": "other", "Type": "contact_modified"}')
+    assert desk.take(name).state is DONE
+    assert desk.lines(name)[0]["output"] == "7c1f contact_optout 2026-11-23T19:00:01.123456Z\n"
+
+
 # Which scripts.
 
 
@@ -559,14 +568,15 @@ def test_what_failed_runs_again_though_a_repeat_of_it_was_done_meanwhile(desk: D
     assert desk.runs() == ["10-a 1"]
 
 
-@pytest.mark.parametrize("with_log", [True, False])
-def test_a_repeat_that_is_put_back_by_hand_runs(desk: Desk, with_log: bool) -> None:
+@pytest.mark.parametrize(("with_log", "restart"), [(True, False), (True, True), (False, False)])
+def test_a_repeat_that_is_put_back_by_hand_runs(desk: Desk, with_log: bool, restart: bool) -> None:
     desk.script("10-a", "exit 0")
     desk.take(desk.store(EventUniqueID="same"))
     repeat = desk.store(EventUniqueID="same")
     desk.take(repeat)
     desk.runs()
     desk.move(repeat, IN, with_log=with_log)
+    desk = desk.restarted() if restart else desk
     desk.take(repeat)
     assert desk.runs() == ["10-a 1"]
 
@@ -774,6 +784,19 @@ def test_a_notification_that_kills_the_processor_is_given_up_after_its_attempts(
     assert desk.runs() == ["10-a 1", *(f"20-kills {attempt}" for attempt in range(1, 6))]
     assert desk.exits(name) == [0, *["interrupted"] * 5]
     assert desk.notes(name) == ["given up: none of 5 attempts is left"]
+
+
+def test_after_the_last_script_of_the_last_attempt_a_crash_costs_nothing(
+    tmp_path: Path, clock: FakeClock
+) -> None:
+    desk = Desk(tmp_path, clock, settings="[processor]\nretry_delays = []")
+    desk.script("10-a", "exit 0")
+    name = desk.store()
+    desk.take(name)
+    desk.move(name, PROCESSING, with_log=True)  # where it was before the end of its turn
+    recover(desk.spool)
+    assert desk.restarted().take(name).state is DONE
+    assert desk.runs() == ["10-a 1"]
 
 
 def test_that_a_person_put_it_back_is_written_down_before_the_claim_hides_it(desk: Desk) -> None:

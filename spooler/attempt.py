@@ -9,7 +9,7 @@ Logs: a line for each run of a script.
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 from spooler import history, running
@@ -110,7 +110,7 @@ class Attempt:
             "SPOOLER_ID": identifier,
             "SPOOLER_TYPE": kind,
             "SPOOLER_CONTACT": notification.contact,
-            "SPOOLER_RECEIVED": history.iso(received or datetime.fromtimestamp(path.stat().st_mtime, UTC)),
+            "SPOOLER_RECEIVED": history.iso(received or self.spool.written(State.PROCESSING, path.name)),
             "SPOOLER_ATTEMPT": str(attempt),
             "SPOOLER_MAX_ATTEMPTS": str(self.webhook.processing.max_attempts),
             "SPOOLER_TEST": "1" if notification.is_test else "0",

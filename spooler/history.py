@@ -37,7 +37,7 @@ def moment(line: Line) -> datetime | None:
     """Return when a line's event was, aware, in UTC; None if it doesn't say."""
     try:
         return datetime.fromisoformat(line["at"]).astimezone(UTC)
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         return None
 
 

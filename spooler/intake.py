@@ -7,12 +7,12 @@ left alone.
 Does not promise: to be called at the right moment; it is the truth whenever it is.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import datetime
 
+from spooler import history
 from spooler.backlog import Backlog
-from spooler.history import Line
 from spooler.log import get_logger
 from spooler.name import Name, log_name, stamp
 from spooler.notification import Notification
@@ -93,9 +93,10 @@ class Intake:
     def _age(self, name: str) -> datetime:
         for state in (State.INCOMING, State.RETRY):
             with suppress(OSError):
-                written = datetime.fromtimestamp(self._spool.path(state, name).lstat().st_mtime, UTC)
+                written = self._spool.written(state, name)
                 # Once it was in retry/, the file's time is when it was due; its place in line is older.
-                return min([written, *_first_turn(self._spool.log_lines(state, name))])
+                first_turns = map(history.moment, self._spool.log_lines(state, name)[:1])
+                return min([written, *filter(None, first_turns)])
         return self._spool.clock.now()
 
     def _lanes(self, state: State, name: str) -> tuple[str, ...]:
@@ -108,10 +109,3 @@ class Intake:
         if self._by_contact and notification.order_key is not None:
             lanes.append(f"contact {notification.order_key}")
         return tuple(lanes)
-
-
-def _first_turn(lines: Sequence[Line]) -> list[datetime]:
-    """Return when a log was begun; nothing if there is none, or none that we wrote."""
-    with suppress(ValueError):
-        return [datetime.fromisoformat(str(line.get("at"))).astimezone(UTC) for line in lines[:1]]
-    return []

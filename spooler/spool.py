@@ -14,7 +14,7 @@ import secrets
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
@@ -219,6 +219,14 @@ class WebhookSpool:
     def record(self, state: State, file_name: str, *lines: history.Line) -> None:
         """Append lines to a notification's log. Raises: OSError."""
         history.append(self.path(state, log_name(file_name)), lines)
+
+    def written(self, state: State, file_name: str) -> datetime:
+        """Return when a file was written, by its own time; now, where that is no date. Raises: OSError."""
+        seconds = self.path(state, file_name).lstat().st_mtime
+        try:
+            return datetime.fromtimestamp(seconds, UTC)
+        except (ValueError, OverflowError):  # some file systems know the year 300,000
+            return self.clock.now()
 
     def due(self, file_name: str) -> float:
         """Return when a file in `retry/` is due, in seconds of the epoch. Raises: OSError."""

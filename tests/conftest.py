@@ -4,6 +4,7 @@
 """
 
 import os
+import resource
 import socket
 import sys
 import time
@@ -16,6 +17,7 @@ from types import FrameType
 from typing import Any, Protocol
 
 import pytest
+import structlog
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from hypothesis import settings
 
@@ -163,6 +165,21 @@ def durable_calls() -> Iterator[list[tuple[str, str]]]:
         yield calls
     finally:
         sys.setprofile(None)
+
+
+@contextmanager
+def full_disk(*, room_bytes: int = 0) -> Iterator[None]:
+    """Let the kernel refuse to make any file longer than that: a disk that fills up in the middle of one.
+
+    Log lines are swallowed, for what a test prints is caught in a file, too.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room_bytes, hard))
+    try:
+        with structlog.testing.capture_logs():
+            yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def tree(folder: Path) -> dict[str, bytes | None]:

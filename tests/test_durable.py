@@ -1,13 +1,12 @@
 """How bytes get onto the disk, watched at the calls that bring them there."""
 
 import os
-import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from conftest import durable_calls, tree
+from conftest import durable_calls, full_disk, tree
 
 from spooler.durable import create, opened_folder, rename, sync_folder, write_hidden
 
@@ -23,17 +22,6 @@ def umask(mask: int) -> Iterator[None]:
         yield
     finally:
         os.umask(before)
-
-
-@contextmanager
-def files_at_most(size: int) -> Iterator[None]:
-    """Let the kernel refuse to write past `size` bytes, as a full disk does in the middle of a file."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_content_is_synced_before_it_gets_its_name_and_the_name_before_create_returns(tmp_path: Path) -> None:
@@ -71,7 +59,11 @@ def test_what_publish_refuses_is_dropped(tmp_path: Path) -> None:
 
 
 def test_a_disk_that_fills_up_in_the_middle_leaves_nothing(tmp_path: Path) -> None:
-    with opened_folder(tmp_path) as folder, files_at_most(4096), pytest.raises(OSError, match="too large"):
+    with (
+        opened_folder(tmp_path) as folder,
+        full_disk(room_bytes=4096),
+        pytest.raises(OSError, match="too large"),
+    ):
         create(folder, ".hidden", b"x" * 100_000, lambda: pytest.fail("it was published"))
     assert tree(tmp_path) == {}
 

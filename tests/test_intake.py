@@ -223,7 +223,7 @@ def test_after_a_restart_a_foreign_name_that_had_a_turn_is_not_overtaken_while_i
     assert take(intake) == younger
 
 
-@pytest.mark.parametrize("at", ["soon", None, 5, "2026-11-23"])
+@pytest.mark.parametrize("at", ["soon", None, 5, "2026-11-23", "0001-01-01", "9999-12-31T23:59:59-12:00"])
 def test_a_log_that_a_person_wrote_is_no_obstacle(spool: WebhookSpool, intake: Intake, at: object) -> None:
     put(spool, "a.json")
     history.append(spool.path(State.INCOMING, "a.log"), [{"at": at}])

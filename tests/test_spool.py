@@ -4,7 +4,6 @@ import ctypes
 import fcntl
 import os
 import re
-import resource
 import shutil
 import signal
 import struct
@@ -19,7 +18,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
-from conftest import FakeClock, MakeSpool, durable_calls, tree, wait_until
+from conftest import FakeClock, MakeSpool, durable_calls, full_disk, tree, wait_until
 
 from spooler import history
 from spooler.errors import Exit, SpoolUnusableError, StorageUnavailableError
@@ -140,17 +139,6 @@ def test_below_min_free_nothing_is_stored(make_spool: MakeSpool) -> None:
     with pytest.raises(StorageUnavailableError, match=r"^only .* free, min_free is"):
         spool.check_writable()
     assert files(spool) == {}
-
-
-@contextmanager
-def full_disk() -> Iterator[None]:
-    """Let the kernel refuse every write to a file."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_a_disk_that_refuses_is_told_and_nothing_is_left(make_spool: MakeSpool) -> None:
@@ -341,6 +329,21 @@ def test_a_body_is_read_only_from_a_regular_file_of_a_sensible_size(make_spool: 
             spool.read(State.INCOMING, name)
     os.mkfifo(folder / "pipe.json")
     assert spool.read(State.INCOMING, "pipe.json") == b""  # and nobody waits for a writer
+
+
+def test_a_files_own_time_is_no_obstacle_whatever_it_is(clock: FakeClock) -> None:
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as memory:  # it knows dates that Python doesn't
+        spool = WebhookSpool(Path(memory), "crm", clock)
+        spool.prepare()
+        path = spool.path(State.INCOMING, "a.json")
+        path.touch()
+        for seconds, written in (
+            (0.0, "1970-01-01"),
+            (-1e9, "1938-04-24"),
+            (1e14, f"{clock.now():%Y-%m-%d}"),
+        ):
+            os.utime(path, (seconds, seconds))
+            assert f"{spool.written(State.INCOMING, 'a.json'):%Y-%m-%d}" == written
 
 
 def test_the_webhook_is_paused_while_the_file_is_there(make_spool: MakeSpool) -> None:

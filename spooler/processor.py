@@ -12,10 +12,10 @@ import random
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
-from spooler import recovery
 from spooler.attempt import Attempt
 from spooler.clock import Clock, SystemClock
 from spooler.config import Configuration, Webhook
+from spooler.errors import SpoolUnusableError
 from spooler.finished import FinishedIds
 from spooler.log import get_logger
 from spooler.scripts import Runner, Stop
@@ -32,7 +32,7 @@ class Processor:
     """Works on a whole spool until it is told to stop."""
 
     def __init__(self, configuration: Configuration, *, clock: Clock | None = None) -> None:
-        """Prepare the folders, and put right what a crash left. Raises: SpoolUnusableError."""
+        """Prepare the folders. Raises: SpoolUnusableError."""
         self._workers = configuration.processor.workers
         self._stop = Stop()
         self._wake = threading.Event()
@@ -54,9 +54,11 @@ class Processor:
 
     def _turn(self, webhook: Webhook, spool: WebhookSpool, runner: Runner) -> Turn:
         spool.prepare()
-        recovery.recover(spool)
         finished = FinishedIds(spool, webhook.processing.deduplicate_for)
-        finished.load()
+        try:
+            finished.load()
+        except OSError as error:
+            raise SpoolUnusableError(f"{spool.folder(State.DONE)}: can't be read: {error.strerror}") from None
         attempt = Attempt(webhook, spool, runner, self._stop)
         return Turn(webhook, spool, attempt, finished, random.SystemRandom().random)
 

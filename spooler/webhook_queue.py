@@ -34,18 +34,25 @@ class WebhookQueue:
         self._look_at = 0.0  # monotonic seconds
         self._hints_count_from = 0.0
         self._hinted = False
+        self._recovered = False
         self._stuck: set[str] = set()  # in processing/, where an error of the disk left them
         self._disk_error = ""
         self._held = ""  # the reason that was logged last
 
     def look(self, *, hinted: bool) -> None:
-        """Look into the folders if it is time. Errors of the disk are logged; they hold this webhook back."""
+        """Look into the folders if it is time; the first time, put right before what a crash left.
+
+        Errors of the disk are logged; they hold this webhook back.
+        """
         now = self._clock.monotonic()
         self._hinted |= hinted
         if now < self._next_look():
             return
         self._hinted = False
         try:
+            if not self._recovered:
+                recovery.recover(self._spool)
+                self._recovered = True
             self._take_up_stuck()
             self._intake.look()
             self._disk_error = ""

@@ -42,6 +42,7 @@ def test_those_of_the_type_are_merged_into_the_same_order(tmp_path: Path) -> Non
 IGNORED = {
     ".hidden": "its name starts with .",
     "_off": "its name starts with _",
+    "_two\nlines": "its name starts with _",
     "10-crm~": "its name ends in ~",
     "10-crm.bak": "its name ends in .bak",
     "10-crm.disabled": "its name ends in .disabled",

@@ -1,5 +1,6 @@
 """Which ids were finished lately."""
 
+import os
 import shutil
 import tracemalloc
 from datetime import timedelta
@@ -83,6 +84,27 @@ def test_what_counts_is_when_it_was_finished_and_not_when_it_came(
 ) -> None:
     finished = FinishedIds(spool, DAY)
     original = finish(spool, finished, name_of(spool, age=10 * DAY))
+    clock.advance(60)
+    assert finished.original(name_of(spool)) == original
+
+
+def test_it_was_finished_when_its_log_says_so_though_the_disk_is_newer(
+    spool: WebhookSpool, clock: FakeClock
+) -> None:
+    finished = FinishedIds(spool, DAY)
+    original = finish(spool, finished, name_of(spool))
+    log = original.with_name(log_name(original.name))
+    clock.advance(60)
+    for age, expected in ((DAY - 1, original), (DAY + 1, None)):
+        log.unlink(missing_ok=True)
+        history.append(log, [{"at": history.iso(clock.now() - timedelta(seconds=age)), "exit": 0}])
+        assert finished.original(name_of(spool)) == expected
+
+
+def test_the_files_own_time_says_nothing(spool: WebhookSpool, clock: FakeClock) -> None:
+    finished = FinishedIds(spool, DAY)
+    original = finish(spool, finished, name_of(spool))
+    os.utime(original, (0, 0))  # it was in retry/
     clock.advance(60)
     assert finished.original(name_of(spool)) == original
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 import structlog
-from conftest import FakeClock, tree, wait_until, write_config, write_script
+from conftest import FakeClock, full_disk, tree, wait_until, write_config, write_script
 
 from spooler import config, history
 from spooler.errors import SpoolUnusableError
@@ -234,6 +234,22 @@ def test_what_a_turn_came_to_decides_what_is_next(bench: Bench) -> None:
     assert bench.peek() is None
 
 
+def test_a_disk_that_is_full_at_the_start_is_waited_for_before_anything_runs(
+    bench: Bench, logged: Entries
+) -> None:
+    name, other = bench.store(1, "a"), bench.store(2, "b")
+    bench.spool.claim(IN, name)
+    with full_disk():
+        assert bench.look() is None
+        bench.clock.advance(LOOK_SECONDS)
+        assert bench.look() is None
+    assert bench.spool.listing(PROCESSING).names == [name]
+    bench.clock.advance(LOOK_SECONDS)
+    assert bench.look() == name
+    assert bench.spool.listing(IN).names == [name, other]
+    assert [entry["event"] for entry in logged] == ["taken up again", "goes on"]
+
+
 def test_one_that_an_error_left_in_processing_is_taken_up_at_the_next_look(
     bench: Bench, logged: Entries
 ) -> None:
@@ -249,7 +265,8 @@ def test_one_that_an_error_left_in_processing_is_taken_up_at_the_next_look(
     bench.queue.take(name)
     bench.spool.claim(IN, name)
     bench.clock.advance(LOOK_SECONDS)
-    assert bench.look() is None  # now it is running again, and nobody takes it out of there
+    assert bench.look() is None
+    assert bench.spool.path(PROCESSING, name).exists()  # for now it is running
 
 
 def test_one_that_a_person_took_out_of_processing_holds_nobody_up(bench: Bench, logged: Entries) -> None:

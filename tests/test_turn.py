@@ -2,19 +2,16 @@
 
 import json
 import os
-import resource
 import shutil
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
-import structlog
-from conftest import FakeClock, wait_until, write_config, write_script
+from conftest import FakeClock, full_disk, wait_until, write_config, write_script
 
 from spooler import config, history
 from spooler.attempt import Attempt
@@ -690,18 +687,6 @@ def test_one_that_is_deleted_between_two_scripts_leaves_no_mark(desk: Desk) -> N
     assert desk.turn.take(IN, name) is None
     assert desk.runs() == ["10-a 1"]
     assert desk.left_in_processing() == [log_name(name)]
-
-
-@contextmanager
-def full_disk() -> Iterator[None]:
-    """Let the kernel refuse every write to a file."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
-    try:
-        with structlog.testing.capture_logs():  # what is printed is caught in a file
-            yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_a_full_disk_costs_a_minute_and_no_attempt(desk: Desk) -> None:

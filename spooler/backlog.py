@@ -50,6 +50,11 @@ class Backlog:
         """When the next retry is due, in seconds of the epoch; None if none waits."""
         return self._due[0][0] if self._due else None
 
+    @property
+    def counts(self) -> tuple[int, int, int]:
+        """How many wait in `incoming/`, are running, and wait in `retry/`."""
+        return len(self._incoming), len(self._running), len(self._retry)
+
     def update(self, incoming: Iterable[str], retry: Mapping[str, float]) -> None:
         """Take in what the folders hold now: names in `incoming/`, and names with due times in `retry/`."""
         incoming = set(incoming) - self._running

@@ -10,6 +10,7 @@ Logs: its start and its end.
 import queue
 import random
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from spooler.attempt import Attempt
@@ -46,9 +47,10 @@ class Processor:
             spool = WebhookSpool(configuration.spool, webhook.name, clock or SystemClock())
             spools.append(spool)
             self._turns.append((WebhookQueue(webhook, spool), self._turn(webhook, spool, runner)))
-        self._watcher = Watcher([s.folder(state) for s in spools for state in _WATCHED], self._hint)
+        self._watcher = Watcher([s.folder(state) for s in spools for state in _WATCHED], self.look)
 
-    def _hint(self) -> None:
+    def look(self) -> None:
+        """Ask for a look into the folders; may be called from a signal handler or another thread."""
         self._hinted.set()
         self._wake.set()
 
@@ -67,8 +69,11 @@ class Processor:
         self._stop.request()
         self._wake.set()
 
-    def run(self) -> None:
-        """Work until `stop`; return when the running scripts have ended and everything is settled."""
+    def run(self, beat: Callable[[str], None] = lambda _status: None) -> None:
+        """Work until `stop`; return when the running scripts have ended and everything is settled.
+
+        beat: called at each turn of the loop, at least every 5 s, with how it is in one line.
+        """
         self._watcher.start()
         log = get_logger()
         log.info("processor ready", workers=self._workers, watching=self._watcher.works)
@@ -77,10 +82,17 @@ class Processor:
                 while not self._stop.requested:
                     self._wake.clear()
                     self._step(pool)
+                    beat(self._status())
                     self._wake.wait(self._idle_seconds())
         finally:
             self._watcher.stop()
             log.info("processor ended")
+
+    def _status(self) -> str:
+        parts = [waiting.status() for waiting, _turn in self._turns]
+        if not self._watcher.works:
+            parts.append("not watching, looking every few seconds")
+        return "; ".join(parts)
 
     def _idle_seconds(self) -> float:
         workers_free = self._busy < self._workers

@@ -7,8 +7,10 @@ Does not promise: limits on connections, headers and slow clients; those are `sp
 Logs: one line per notification and per refusal.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any
 
 import bottle
@@ -21,6 +23,7 @@ from spooler.errors import SignatureRefusedError, StorageUnavailableError
 from spooler.keyring import Keyring
 from spooler.log import get_logger
 from spooler.notification import Notification
+from spooler.pulse import Counts
 from spooler.rejected import Rejected
 from spooler.spool import WebhookSpool
 from spooler.state import State
@@ -56,6 +59,8 @@ class Receiver:
         """Load the keys and prepare the folders. Raises: KeyFileError, SpoolUnusableError."""
         self._settings = configuration.receiver
         self._clock = clock or SystemClock()
+        self._answered: Counter[Answer] = Counter()
+        self._counting = Lock()
         spools = [self._spool(configuration, webhook) for webhook in configuration.webhooks.values()]
         self._endpoints = {
             spool.webhook: self._endpoint(configuration.webhooks[spool.webhook], spool) for spool in spools
@@ -88,6 +93,13 @@ class Receiver:
             return [Answer.UNAVAILABLE.text.encode()]
         return answer
 
+    @property
+    def counts(self) -> Counts:
+        """What this process has answered to notifications so far."""
+        with self._counting:
+            stored, failed = self._answered[Answer.STORED], self._answered[Answer.UNAVAILABLE]
+            return Counts(stored, self._answered.total() - stored - failed, failed)
+
     def reload_keys(self) -> None:
         """Read all key files again, whether they changed or not."""
         for endpoint in self._endpoints.values():
@@ -114,12 +126,17 @@ class Receiver:
             file_name = endpoint.spool.store(body, notification, deadline=self._deadline(environ))
         except _Refusal as refusal:
             log.warning("refused", status=refusal.answer.status, reason=refusal.reason)
-            return _respond(refusal.answer)
+            return self._count(refusal.answer)
         except StorageUnavailableError as error:
             log.error("not stored", status=503, reason=str(error))  # noqa: TRY400 - a full disk is no defect
-            return _respond(Answer.UNAVAILABLE)
+            return self._count(Answer.UNAVAILABLE)
         log.info("stored", id=notification.id, file=file_name, bytes=len(body), key=key or None)
-        return _respond(Answer.STORED)
+        return self._count(Answer.STORED)
+
+    def _count(self, answer: Answer) -> bottle.HTTPResponse:
+        with self._counting:
+            self._answered[answer] += 1
+        return _respond(answer)
 
     def _deadline(self, environ: Mapping[str, Any]) -> float:
         begun: float = environ.get(BEGUN) or self._clock.monotonic()

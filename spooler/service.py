@@ -1,6 +1,7 @@
 """The services: receiver, processor, or both, put together and run in the foreground.
 
-Owns: which processes a service consists of, and what they do on which signal.
+Owns: which processes a service consists of, what they do on which signal, and after how long without a
+turn of its loop one of them counts as hung.
 Promises: what can be found wrong before anything is served (keys, folders, lock, address) is raised, so
 that it ends the command with one line.
 Does not promise: anything that its parts don't.
@@ -15,29 +16,33 @@ from spooler.config import Configuration
 from spooler.listening import Listener, listen
 from spooler.lock import ProcessorLock
 from spooler.log import get_logger
+from spooler.notify import ServiceManager
 from spooler.processor import Processor
+from spooler.pulse import Pulse
 from spooler.receiver import Receiver
 from spooler.server import Server
 from spooler.spool import WebhookSpool
 from spooler.supervisor import Child, Supervisor, hold_signals, release_signals
 
 _UMASK = 0o027  # the spool is the service's and its group's
+_RECEIVER_HUNG_SECONDS = 20.0  # its loop turns each second, and leaves the disk to other threads
+_PROCESSOR_HUNG_SECONDS = 300.0  # it lists folders of any size itself
 
 
 def receive(configuration: Configuration) -> int:
     """Run the receiver until SIGTERM; return the exit status. Raises: SpoolerError."""
-    _begin()
+    manager = _begin()
     listeners = listen(configuration.receiver.listen)
     children = _receiver_children(configuration, listeners)
-    return Supervisor(children, partial(_close, listeners)).run()
+    return Supervisor(children, partial(_close, listeners), manager).run()
 
 
 def process(configuration: Configuration) -> int:
     """Run the processor in this process until SIGTERM; return the exit status. Raises: SpoolerError."""
-    _begin()
+    manager = _begin()
     lock = ProcessorLock(configuration.spool)
     try:
-        _run_processor(configuration)
+        _run_processor(configuration, manager.beat, manager.stopping)
     finally:
         lock.close()
     return 0
@@ -45,25 +50,31 @@ def process(configuration: Configuration) -> int:
 
 def run(configuration: Configuration) -> int:
     """Run both until SIGTERM; return the exit status. Raises: SpoolerError."""
-    _begin()
+    manager = _begin()
     # Held here and inherited, so that no other processor gets in while ours is started again.
     lock = ProcessorLock(configuration.spool)
     try:
         for webhook in configuration.webhooks:
             WebhookSpool(configuration.spool, webhook).prepare()
         listeners = listen(configuration.receiver.listen)
-        processor = Child("processor", partial(_run_processor, configuration, listeners))
-        children = [*_receiver_children(configuration, listeners, lock), processor]
-        return Supervisor(children, partial(_close, listeners)).run()
+
+        def work(pulse: Pulse) -> None:
+            _close(listeners)  # the receivers' alone
+            _run_processor(configuration, lambda _status: pulse.beat())
+
+        children = _receiver_children(configuration, listeners, lock)
+        children.append(Child("processor", work, _PROCESSOR_HUNG_SECONDS))
+        return Supervisor(children, partial(_close, listeners), manager).run()
     finally:
         lock.close()
 
 
-def _begin() -> None:
-    """Put right what the parent may have handed down."""
+def _begin() -> ServiceManager:
+    """Put right what the parent may have handed down, and return whom to tell how it goes."""
     os.umask(_UMASK)
     # Where it is ignored the kernel reaps children itself, and nobody learns how a script has ended.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    return ServiceManager()
 
 
 def _close(listeners: Sequence[Listener]) -> None:
@@ -82,19 +93,21 @@ def _receiver_children(
         for name in configuration.webhooks:
             get_logger().info("receiver ready", webhook=name, url=f"{listener.address}/webhook/{name}")
 
-    def work() -> None:
+    def work(pulse: Pulse) -> None:
         if lock is not None:
             lock.close()  # the processor's; a receiver that lives on for a moment mustn't hold it
-        _run_receiver(receiver, listeners, configuration.receiver.max_body)
+        _run_receiver(receiver, listeners, configuration.receiver.max_body, pulse)
 
-    return [Child(f"receiver-{number}", work) for number in range(1, configuration.receiver.workers + 1)]
+    numbers = range(1, configuration.receiver.workers + 1)
+    return [Child(f"receiver-{number}", work, _RECEIVER_HUNG_SECONDS) for number in numbers]
 
 
-def _run_receiver(receiver: Receiver, listeners: list[Listener], max_body_bytes: int) -> None:
+def _run_receiver(receiver: Receiver, listeners: list[Listener], max_body_bytes: int, pulse: Pulse) -> None:
     server = Server(receiver, listeners, max_body_bytes)
     reload_wanted: list[bool] = []
 
     def each_second() -> None:
+        pulse.beat(receiver.counts)
         if reload_wanted:
             reload_wanted.clear()
             receiver.reload_keys()
@@ -103,12 +116,19 @@ def _run_receiver(receiver: Receiver, listeners: list[Listener], max_body_bytes:
     server.run(each_second)
 
 
-def _run_processor(configuration: Configuration, listeners: Sequence[Listener] = ()) -> None:
-    _close(listeners)  # the receivers' alone
+def _run_processor(
+    configuration: Configuration, beat: Callable[[str], None], stopping: Callable[[], None] = lambda: None
+) -> None:
+    """beat: told, whenever the loop has turned, how it is. stopping: called when the end begins."""
     processor = Processor(configuration)
-    # Scripts are found and read anew for every notification: there is nothing to reload.
-    _obey(processor.stop, lambda: None)
-    processor.run()
+
+    def stop() -> None:
+        stopping()
+        processor.stop()
+
+    # Scripts are found and read anew for every notification: there is nothing to reload, only to look at.
+    _obey(stop, processor.look)
+    processor.run(beat)
 
 
 def _obey(stop: Callable[[], None], reload: Callable[[], None]) -> None:

@@ -1,12 +1,15 @@
 """The processes of a service: started, watched, started again, told to reload, and ended in order.
 
-Owns: forking and signals. SIGTERM and SIGINT end everything in order, SIGHUP is handed on.
-Promises: a child that dies is started again after a second; one that found the configuration unusable ends
-the service with its status. Children end when their parent does, however that ends.
+Owns: forking and signals. SIGTERM and SIGINT end everything in order, SIGHUP is handed on. Telling the
+service manager, which hears that the service is ready when every child's loop turns.
+Promises: a child that dies is started again after a second, and so is one whose loop has stopped turning;
+one that found the configuration unusable ends the service with its status. Children end when their parent
+does, however that ends.
 Does not promise: anything about what the children do.
 """
 
 import ctypes
+import math
 import os
 import signal
 import sys
@@ -17,21 +20,26 @@ from dataclasses import dataclass
 
 from spooler.errors import Exit, SpoolerError
 from spooler.log import get_logger
+from spooler.notify import ServiceManager
+from spooler.pulse import Pulse, make, total
 
 _PR_SET_PDEATHSIG = 1
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 _AGAIN_AFTER_SECONDS = 1.0
+_LOOK_SECONDS = 1.0  # at the children's pulses
 
 
 @dataclass(frozen=True, slots=True)
 class Child:
     """A process to keep alive: what to call it, and what it runs.
 
-    `run` is called while signals are held back, and calls `release_signals` when its handlers stand.
+    `run` is called while signals are held back, and calls `release_signals` when its handlers stand. Its
+    loop beats the pulse that it is given; after `hung_after_seconds` without a beat it is killed.
     """
 
     name: str
-    run: Callable[[], None]
+    run: Callable[[Pulse], None]
+    hung_after_seconds: float = math.inf
 
 
 def hold_signals() -> None:
@@ -47,8 +55,16 @@ def release_signals() -> None:
 class Supervisor:
     """Keeps children alive until told to stop; `before_stop` is called once, before they are."""
 
-    def __init__(self, children: Sequence[Child], before_stop: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self,
+        children: Sequence[Child],
+        before_stop: Callable[[], None] | None = None,
+        manager: ServiceManager | None = None,
+    ) -> None:
         self._before_stop = before_stop
+        self._manager = manager or ServiceManager()
+        self._pulses = dict(zip(children, make(len(children)), strict=True))
+        self._started: dict[Child, float] = {}  # monotonic seconds
         self._waiting = dict.fromkeys(children, 0.0)  # not running: start at (monotonic seconds)
         self._running: dict[int, Child] = {}
         self._stopping = False
@@ -62,23 +78,43 @@ class Supervisor:
             received = signal.sigtimedwait(_SIGNALS, self._pause_seconds())
             if received is not None:
                 self._on_signal(received.si_signo)
+            if not self._stopping:
+                self._end_hung()
+                self._tell()
         return self._status
 
     def _pause_seconds(self) -> float:
-        starts = [start - time.monotonic() for start in self._waiting.values()]
-        return max(0.0, min([3600.0, *starts])) if not self._stopping else 3600.0
+        starts = [] if self._stopping else [start - time.monotonic() for start in self._waiting.values()]
+        return max(0.0, min([_LOOK_SECONDS, *starts]))
+
+    def _end_hung(self) -> None:
+        for process, child in self._running.items():
+            last = max(self._pulses[child].last_beat, self._started[child])
+            if time.monotonic() - last > child.hung_after_seconds:
+                get_logger().error("process hangs", process=child.name, seconds=child.hung_after_seconds)
+                self._started[child] = time.monotonic()  # what is deaf to this too is told of once in a while
+                os.kill(process, signal.SIGKILL)
+
+    def _tell(self) -> None:
+        """Let the service manager know; the first time when every child's loop has turned."""
+        if self._manager.is_ready or all(pulse.last_beat for pulse in self._pulses.values()):
+            self._manager.beat(str(total(list(self._pulses.values()))))
 
     def _start_due(self) -> None:
         for child, start in list(self._waiting.items()):
             if not self._stopping and time.monotonic() >= start:
                 del self._waiting[child]
-                self._running[_fork(child)] = child
+                self._pulses[child].clear()
+                self._started[child] = time.monotonic()
+                self._running[_fork(child, self._pulses[child])] = child
 
     def _on_signal(self, number: int) -> None:
         if number == signal.SIGCHLD:
             self._reap()
         elif number == signal.SIGHUP:
+            self._manager.reloading()
             self._send(signal.SIGHUP)
+            self._manager.reloaded()
         else:
             self._stop()
 
@@ -86,6 +122,7 @@ class Supervisor:
         if self._before_stop and not self._stopping:
             self._before_stop()
         self._stopping = True
+        self._manager.stopping()
         self._send(signal.SIGTERM)
 
     def _send(self, number: signal.Signals) -> None:
@@ -112,7 +149,7 @@ class Supervisor:
             self._waiting[child] = time.monotonic() + _AGAIN_AFTER_SECONDS
 
 
-def _fork(child: Child) -> int:
+def _fork(child: Child, pulse: Pulse) -> int:
     parent = os.getpid()
     process = os.fork()
     if process:
@@ -120,7 +157,8 @@ def _fork(child: Child) -> int:
     code: int = Exit.FAILED
     try:
         _end_with(parent)
-        child.run()
+        pulse.begin()
+        child.run(pulse)
         code = Exit.OK
     except SpoolerError as error:
         get_logger().error("can't run", process=child.name, reason=str(error))

@@ -87,6 +87,12 @@ class WebhookQueue:
         """Tell once that it could not even be claimed; it is left alone. May be called from any thread."""
         self._intake.report(name, reason)
 
+    def status(self) -> str:
+        """Return how many are where, and what holds them back, in one line."""
+        waiting, running, in_retry = self._backlog.counts
+        held = f" (held back: {self._held})" if self._held else ""
+        return f"{self._webhook.name}: {waiting} waiting, {running} running, {in_retry} to be retried{held}"
+
     def idle_seconds(self, *, workers_free: bool) -> float:
         """Return how long nothing has to be done for, if nobody hints and no turn ends."""
         seconds = min(self._next_look() - self._clock.monotonic(), LOOK_SECONDS)

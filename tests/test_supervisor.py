@@ -25,9 +25,12 @@ def note(word):
         file.write(f"{word} {os.getpid()}\\n")
 
 def child(kind, name):
-    def run():
+    def run(pulse):
+        pulse.beat()
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         note(f"{name} begins")
+        if kind == "stuck":
+            signal.pause()
         if kind == "misconfigured":
             raise ConfigurationError("nothing is where it should be")
         if kind == "broken":
@@ -37,7 +40,7 @@ def child(kind, name):
         note(f"{name} ends")
         if kind == "clumsy":
             raise ZeroDivisionError
-    return Child(name, run)
+    return Child(name, run, 0.5 if kind == "stuck" else 30)
 
 log.configure()
 sys.exit(Supervisor([child(kind, f"{kind}-{at}") for at, kind in enumerate(sys.argv[2:])]).run())
@@ -116,6 +119,15 @@ def test_children_that_end_are_started_again_in_no_hurry_and_the_others_know_not
         assert "ZeroDivisionError" in found.log()
         for name in ("patient-1", "patient-2"):
             assert f'event="process ended" process={name} status=-9' in found.log()
+
+
+def test_a_child_whose_loop_doesnt_turn_any_more_is_killed_and_started_again(tmp_path: Path) -> None:
+    with family(tmp_path, "patient", "stuck") as found:
+        found.wait_for("patient-0 begins", "stuck-1 begins", "stuck-1 begins")
+        assert found.log().count('event="process hangs" process=stuck-1 seconds=0.5') >= 1
+        assert 'event="process ended" process=stuck-1 status=-9' in found.log()
+        assert found.notes().count("patient-0 begins") == 1
+        assert "process=patient-0" not in found.log()
 
 
 def test_reload_is_handed_on_to_every_child(tmp_path: Path) -> None:

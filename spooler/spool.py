@@ -86,9 +86,11 @@ class WebhookSpool:
                     durable.write_hidden(descriptor, trial, b"", sync=False)
                     os.unlink(trial, dir_fd=descriptor)
             except OSError as error:
+                remedy = "give that user the folder (chown, chmod u+rwx) or change `spool`"
+                if error.errno == errno.EROFS:
+                    remedy = "mount it writable; after a change of `spool`, run `spooler install` again"
                 raise SpoolUnusableError(
-                    f"{folder}: can't be written by user id {os.geteuid()}: {error.strerror}; "
-                    f"give that user the folder (chown, chmod u+rwx) or change `spool`"
+                    f"{folder}: can't be written by user id {os.geteuid()}: {error.strerror}; {remedy}"
                 ) from None
         if len({self.folder(state).stat().st_dev for state in states}) > 1:
             raise SpoolUnusableError(

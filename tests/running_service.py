@@ -298,6 +298,7 @@ class Load:
         self.statuses: Counter[int] = Counter()  # 0: the connection was cut
         self.sent: list[bytes] = []
         self.stored: list[bytes] = []  # answered with 200
+        self.refused = 0  # connections; the notification is given up
         self._address = address
         self._pause_seconds = pause_seconds
         self._stopped = threading.Event()
@@ -320,6 +321,7 @@ class Load:
             try:
                 status = post(self._address, body).status
             except ConnectionRefusedError:
+                self.refused += 1
                 time.sleep(0.02)
             except (OSError, http.client.HTTPException):
                 self.statuses[0] += 1

@@ -23,6 +23,8 @@ COMMANDS = {
     "verify": "which key, hash and padding made a signature",
     "keygen": "a key pair for trying things out",
     "send": "play the sender: sign, post, repeat by its rules",
+    "install": "the systemd services: user, folders, configuration, units",
+    "uninstall": "take the services away; spool and configuration stay",
 }
 
 

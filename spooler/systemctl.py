@@ -1,0 +1,49 @@
+"""systemctl: what systemd says of its units, and telling it what to do.
+
+Owns: calling systemctl and programs like it, and reading their answers.
+Promises: what such a program complains about becomes the error's text.
+Source: systemctl(1), sd_booted(3).
+"""
+
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from spooler.errors import SpoolerError
+
+
+def is_running() -> bool:
+    """Say whether this machine was started by systemd; in an image that is being built it wasn't."""
+    return Path("/run/systemd/system").is_dir()
+
+
+def listens(socket: str, address: str) -> bool:
+    """Say whether a socket unit is open at an address (a path, or host and port)."""
+    shown = _show(socket, "Listen")
+    return shown["ActiveState"] == "active" and shown["Listen"] == f"{address} (Stream)"
+
+
+def active_since(unit: str) -> float | None:
+    """Return since when a unit has been active, in seconds of the epoch; None if it isn't."""
+    shown = _show(unit, "ActiveEnterTimestamp")
+    if shown["ActiveState"] not in {"active", "reloading"}:
+        return None
+    return float(shown["ActiveEnterTimestamp"].removeprefix("@") or 0)
+
+
+def _show(unit: str, name: str) -> dict[str, str]:
+    said = call(["systemctl", "show", "--timestamp=unix", f"--property=ActiveState,{name}", unit])
+    properties = dict(line.split("=", 1) for line in said.splitlines() if "=" in line)
+    return {"ActiveState": "", name: "", **properties}
+
+
+def call(command: Sequence[str]) -> str:
+    """Run a program and return what it printed. Raises: SpoolerError with the end of its complaint."""
+    try:
+        ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError as error:
+        raise SpoolerError(f"{command[0]}: can't be run: {error.strerror}") from None
+    if ended.returncode != 0:
+        words = (ended.stderr.strip() or ended.stdout.strip() or "it said nothing").splitlines()[-2:]
+        raise SpoolerError(f"{' '.join(command)}: ended with {ended.returncode}: {' '.join(words)}")
+    return ended.stdout

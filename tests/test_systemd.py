@@ -1,0 +1,282 @@
+"""The installed services under a real systemd, on a machine in a container.
+
+Each test has a machine of its own, on which the wheel is installed and nothing else was done.
+"""
+
+import json
+import os
+import time
+from collections import Counter
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import debian
+import pytest
+from debian import Machine
+from running_service import OTHER_KEY, Load, make_body, post, public_pem, wait_until
+
+pytestmark = [
+    pytest.mark.systemd,
+    pytest.mark.skipif(bool(debian.why_not()), reason=debian.why_not()),
+]
+
+ADDRESS = ("127.0.0.1", 8080)
+SPOOLER = "/opt/spooler/bin/spooler"
+RECEIVER, PROCESSOR = "spooler-receiver.service", "spooler-processor.service"
+UNITS = (
+    "spooler-receiver.socket",
+    RECEIVER,
+    PROCESSOR,
+    "spooler-prune.service",
+    "spooler-prune.timer",
+)
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Iterator[Machine]:
+    with debian.machine(tmp_path / "machine") as booted:
+        yield booted
+
+
+@pytest.fixture
+def installed(machine: Machine) -> Machine:
+    """A machine with services that run, and a script that writes down what it has done."""
+    machine.run(SPOOLER, "install")
+    save_key(machine)
+    wait_until(lambda: is_active(machine, RECEIVER) and is_active(machine, PROCESSOR))
+    return machine
+
+
+def save_key(machine: Machine) -> None:
+    (machine.folder / "etc/spooler/keys/crm.pem").write_bytes(public_pem())
+
+
+def is_active(machine: Machine, unit: str) -> bool:
+    return machine.property(unit, "ActiveState") == "active"
+
+
+def spool(machine: Machine) -> Path:
+    return machine.folder / "var/spool/spooler/crm"
+
+
+def done(machine: Machine) -> Counter[bytes]:
+    """Return the bodies in `done/`."""
+    return Counter(file.read_bytes() for file in spool(machine).glob("done/*/*.json"))
+
+
+def unsettled(machine: Machine) -> list[Path]:
+    states = ("incoming", "processing", "retry")
+    return [path for state in states for path in (spool(machine) / state).glob("[!.]*.json")]
+
+
+def send(machine: Machine, count: int) -> list[bytes]:
+    bodies = [make_body(number) for number in range(count)]
+    with machine.network():
+        assert [post(ADDRESS, body).status for body in bodies] == [200] * count
+    return bodies
+
+
+def wait_for_more(load: Load, count: int) -> None:
+    """Wait until that many more were stored."""
+    enough = load.statuses[200] + count
+    wait_until(lambda: load.statuses[200] >= enough)
+
+
+def test_from_a_fresh_machine_to_done_and_back(machine: Machine) -> None:
+    said = machine.run(SPOOLER, "install")
+    assert "wrote /etc/spooler/spooler.toml" in said
+    assert "the key file /etc/spooler/keys/crm.pem doesn't exist" in said
+    save_key(machine)  # and nothing else: the services have been trying
+    wait_until(lambda: is_active(machine, RECEIVER) and is_active(machine, PROCESSOR))
+
+    bodies = send(machine, 20)
+    wait_until(lambda: sum(done(machine).values()) == 20)
+    assert done(machine) == Counter(bodies)
+    log = json.loads(next(spool(machine).glob("done/*/*.log")).read_text())
+    assert log["script"] == "10-example"
+    assert log["exit"] == 0
+    wait_until(lambda: "20 stored, 0 refused" in machine.property(RECEIVER, "StatusText"))
+    wait_until(lambda: "crm: 0 waiting, 0 running" in machine.property(PROCESSOR, "StatusText"))
+
+    # A second time changes nothing.
+    before = {unit: machine.property(unit, "MainPID") for unit in (RECEIVER, PROCESSOR)}
+    settings = (machine.folder / "etc/spooler/spooler.toml").read_text()
+    again = machine.run(SPOOLER, "install").splitlines()
+    assert [line for line in again if not line.startswith(("kept", "ran systemd-", "ran systemctl"))] == []
+    assert [line for line in again if "restart" in line] == []
+    assert {unit: machine.property(unit, "MainPID") for unit in before} == before
+    assert (machine.folder / "etc/spooler/spooler.toml").read_text() == settings
+
+    # `check` looks as the user that the services run as.
+    found = machine.call("runuser", "-u", "spooler", "--", SPOOLER, "check")
+    assert found.returncode == 0, found.stdout
+
+    # What was done stays over a restart of the machine, and all starts by itself.
+    machine.power_off()
+    machine.boot()
+    wait_until(lambda: is_active(machine, RECEIVER) and is_active(machine, PROCESSOR))
+    assert done(machine) == Counter(bodies)
+    more = send(machine, 3)
+    wait_until(lambda: sum(done(machine).values()) == 23)
+    assert done(machine) == Counter(bodies + more)
+    for unit in (RECEIVER, PROCESSOR):
+        assert "Traceback" not in machine.journal(unit)
+
+    said = machine.run(SPOOLER, "uninstall")
+    assert "removed /etc/systemd/system/spooler-receiver.socket" in said
+    assert not [unit for unit in UNITS if (machine.folder / "etc/systemd/system" / unit).exists()]
+    assert "could not be found" in machine.call("systemctl", "status", RECEIVER).stderr
+    with machine.network(), pytest.raises(ConnectionRefusedError):
+        post(ADDRESS, make_body())
+    assert done(machine) == Counter(bodies + more)
+    assert (machine.folder / "etc/spooler/spooler.toml").read_text() == settings
+    assert machine.run(SPOOLER, "uninstall").count("removed") == 0
+
+
+def test_units_are_what_systemd_expects_and_expose_little(installed: Machine) -> None:
+    files = [f"/etc/systemd/system/{unit}" for unit in UNITS]
+    verified = installed.call("systemd-analyze", "verify", *files)
+    assert (verified.returncode, verified.stdout, verified.stderr) == (0, "", "")
+    for unit, threshold in ((RECEIVER, 5), ("spooler-prune.service", 5), (PROCESSOR, 16)):
+        exposed = installed.call(
+            "systemd-analyze", "security", "--no-pager", "--offline=true", f"--threshold={threshold}", unit
+        )
+        assert exposed.returncode == 0, exposed.stdout.splitlines()[-1]
+    for unit in ("spooler-receiver.socket", RECEIVER, PROCESSOR, "spooler-prune.timer"):
+        assert installed.run("systemctl", "is-enabled", unit) == "enabled\n"
+
+
+def test_a_restart_under_load_refuses_and_loses_nothing(installed: Machine) -> None:
+    with installed.network(), Load(ADDRESS, senders=4, pause_seconds=0.005) as load:
+        while sum(load.statuses.values()) < 500:
+            installed.run("systemctl", "restart", RECEIVER)
+            wait_for_more(load, 60)
+        installed.run("systemctl", "reload", RECEIVER)
+        installed.run("systemctl", "restart", PROCESSOR)
+        # An upgrade: the program is newer than what runs.
+        next(
+            installed.folder.glob("opt/spooler/lib/python3*/site-packages/spooler-*.dist-info/RECORD")
+        ).touch()
+        time.sleep(1)
+        before = installed.property(RECEIVER, "MainPID")
+        assert f"ran systemctl restart {RECEIVER}" in installed.run(SPOOLER, "install")
+        assert installed.property(RECEIVER, "MainPID") != before
+    assert set(load.statuses) == {200}
+    assert load.refused == 0
+    assert len(load.stored) == len(load.sent) >= 500
+    wait_until(lambda: not unsettled(installed))
+    assert done(installed) == Counter(load.stored)
+
+
+def test_kills_and_a_power_cut_under_load_lose_nothing_that_was_answered_with_200(installed: Machine) -> None:
+    with installed.network(), Load(ADDRESS, senders=4, pause_seconds=0.01) as load:
+        for unit in (RECEIVER, PROCESSOR, RECEIVER, PROCESSOR):
+            process = int(installed.property(unit, "MainPID"))
+            assert process > 1
+            installed.run("sh", "-c", f"kill -9 {process}")
+            wait_until(partial(is_started_anew, installed, unit, process))
+            wait_for_more(load, 20)
+    assert load.refused == 0
+    installed.cut_power()
+    installed.boot()
+    wait_until(lambda: is_active(installed, PROCESSOR) and not unsettled(installed))
+    lost = set(load.stored) - done(installed).keys()
+    assert not lost
+    assert max(done(installed).values()) == 1
+
+
+def is_started_anew(machine: Machine, unit: str, before: int) -> bool:
+    return is_active(machine, unit) and int(machine.property(unit, "MainPID")) not in {0, before}
+
+
+def test_a_program_from_elsewhere_is_put_where_services_can_run_it(machine: Machine) -> None:
+    machine.run("rm", "-r", "/opt/spooler")
+    machine.run("python3", "-m", "venv", "/root/trial")
+    offline = ("env", "PIP_NO_INDEX=1", "PIP_FIND_LINKS=/wheels")
+    machine.run(*offline, "/root/trial/bin/pip", "install", "--quiet", "spooler")
+    said = machine.run(*offline, "/root/trial/bin/spooler", "install", "--prefix", "/srv/spooler")
+    assert "ran /usr/bin/python3 -m venv /srv/spooler" in said
+    save_key(machine)
+    wait_until(lambda: is_active(machine, RECEIVER) and is_active(machine, PROCESSOR))
+    body = send(machine, 1)[0]
+    wait_until(lambda: body in done(machine))
+    assert "/srv/spooler/bin/" in machine.run(
+        "cat", f"/proc/{machine.property(PROCESSOR, 'MainPID')}/cmdline"
+    )
+
+
+@pytest.mark.parametrize("unit", [RECEIVER, PROCESSOR])
+def test_a_service_that_hangs_is_started_again(installed: Machine, unit: str) -> None:
+    drop_in = installed.folder / f"etc/systemd/system/{unit}.d"
+    drop_in.mkdir()
+    (drop_in / "soon.conf").write_text("[Service]\nWatchdogSec=8\n")
+    installed.run("systemctl", "daemon-reload")
+    installed.run("systemctl", "restart", unit)
+    time.sleep(10)  # it beats: nothing happens in more than that time
+    process = int(installed.property(unit, "MainPID"))
+    assert installed.property(unit, "NRestarts") == "0"
+    installed.run("sh", "-c", f"kill -STOP {process}")
+    wait_until(lambda: is_started_anew(installed, unit, process))
+    body = send(installed, 1)[0]
+    wait_until(lambda: body in done(installed))
+
+
+def test_a_broken_configuration_is_told_and_mended_without_a_hand_on_the_services(installed: Machine) -> None:
+    settings = installed.folder / "etc/spooler/spooler.toml"
+    good = settings.read_text()
+    settings.write_text(good.replace("[webhook.crm]", "[webhook.crm]\nhsah = 'sha256'"))
+    for unit in (RECEIVER, PROCESSOR):
+        assert installed.call("systemctl", "restart", unit).returncode != 0
+        assert "webhook.crm.hsah: unknown key; did you mean hash?" in installed.journal(unit)
+    settings.write_text(good)
+    wait_until(lambda: is_active(installed, RECEIVER) and is_active(installed, PROCESSOR))
+    send(installed, 1)
+
+
+SANDBOX = """#!/bin/sh
+try() { if sh -c "$2" 2>/dev/null; then echo "$1: yes"; else echo "$1: no"; fi; }
+try "write to /etc/spooler" 'touch /etc/spooler/processors/20-mine'
+try "write to /opt/spooler" 'touch /opt/spooler/mine'
+try "write to its folder" 'touch ./mine'
+try "write to /tmp" 'touch /tmp/mine'
+printf '#!/bin/sh\\nexit 0\\n' > program; chmod +x program
+try "run a program from the spool" ./program
+try "gain rights" 'su -c true'
+try "see the receiver" 'grep -q receive /proc/[0-9]*/cmdline'
+try "use the network" 'python3 -c "import socket; socket.create_connection((\\"127.0.0.1\\", 8080)).close()"'
+"""
+
+
+def test_a_script_may_do_what_it_needs_and_little_else(installed: Machine) -> None:
+    script = installed.folder / "etc/spooler/processors/10-example"
+    script.write_text(SANDBOX)
+    send(installed, 1)
+    wait_until(lambda: done(installed))
+    log = json.loads(next(spool(installed).glob("done/*/*.log")).read_text())
+    assert dict(line.split(": ") for line in log["output"].splitlines()) == {
+        "write to /etc/spooler": "no",
+        "write to /opt/spooler": "no",
+        "write to its folder": "yes",
+        "write to /tmp": "yes",
+        "run a program from the spool": "no",
+        "gain rights": "no",
+        "see the receiver": "yes",
+        "use the network": "yes",
+    }
+
+
+def test_a_unix_socket_and_a_spool_elsewhere_are_taken_from_the_configuration(machine: Machine) -> None:
+    machine.run(SPOOLER, "install")
+    settings = machine.folder / "etc/spooler/spooler.toml"
+    text = settings.read_text().replace('spool = "/var/spool/spooler"', 'spool = "/srv/spool"')
+    settings.write_text(text.replace("[receiver]", '[receiver]\nlisten = "unix:/run/spooler/receiver.sock"'))
+    save_key(machine)
+    said = machine.call(SPOOLER, "install")
+    assert said.returncode == 0, said.stderr
+    assert "not ready" not in said.stdout
+    address = str(machine.proc("root/run/spooler/receiver.sock"))
+    assert post(address, make_body()).status == 200
+    assert post(address, b"{}", OTHER_KEY).status == 401
+    wait_until(lambda: list(machine.folder.glob("srv/spool/crm/done/*/*.json")))
+    assert os.stat(machine.folder / "srv/spool").st_mode & 0o777 == 0o750  # noqa: PTH116

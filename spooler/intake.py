@@ -11,7 +11,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from datetime import datetime
 
-from spooler import history
 from spooler.backlog import Backlog
 from spooler.log import get_logger
 from spooler.name import Name, log_name, stamp
@@ -93,10 +92,7 @@ class Intake:
     def _age(self, name: str) -> datetime:
         for state in (State.INCOMING, State.RETRY):
             with suppress(OSError):
-                written = self._spool.written(state, name)
-                # Once it was in retry/, the file's time is when it was due; its place in line is older.
-                first_turns = map(history.moment, self._spool.log_lines(state, name)[:1])
-                return min([written, *filter(None, first_turns)])
+                return self._spool.received(state, name)
         return self._spool.clock.now()
 
     def _lanes(self, state: State, name: str) -> tuple[str, ...]:

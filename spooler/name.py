@@ -7,14 +7,18 @@ Does not promise: that a name is of the pattern. An administrator may put any `*
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 
 SUFFIX = ".json"
 LOG_SUFFIX = ".log"
 HIDDEN = "."
 
 # No other years, so that a moment later can always be written, in as many digits.
-_PATTERN = re.compile(r"([12]\d{7}T\d{6}\.\d{6}Z)_([A-Za-z0-9-]{1,64})_([A-Za-z0-9_-]{1,64})\.json", re.ASCII)
+_PATTERN = re.compile(
+    r"([12]\d{7}T(?:[01]\d|2[0-3])[0-5]\d[0-5]\d\.\d{6}Z)_([A-Za-z0-9-]{1,64})_([A-Za-z0-9_-]{1,64})\.json",
+    re.ASCII,
+)
 _STAMP = "%Y%m%dT%H%M%S.%fZ"
 
 
@@ -30,12 +34,9 @@ class Name:
     def parse(cls, file_name: str) -> "Name | None":
         """Return the parts, or None for a name that isn't of the pattern."""
         found = _PATTERN.fullmatch(file_name)
-        if found is None:
+        if found is None or not _is_date(found[1][:8]):
             return None
-        try:
-            received = datetime.fromisoformat(found[1])  # many times as fast as strptime
-        except ValueError:  # the 31st of February
-            return None
+        received = datetime.fromisoformat(found[1])  # many times as fast as strptime
         return cls(received, found[2], found[3])
 
     def __str__(self) -> str:
@@ -49,6 +50,24 @@ class Name:
 def stamp(moment: datetime) -> str:
     """Write a moment as names do: `20261123T190001.123456Z`. It sorts as text."""
     return moment.astimezone(UTC).strftime(_STAMP)
+
+
+def stamp_of(file_name: str) -> str:
+    """Return the stamp in a name, as text; empty for a name that isn't of the pattern.
+
+    For passes over a million names: stamps compare as text, and only the last one has to be parsed.
+    """
+    found = _PATTERN.fullmatch(file_name)
+    return found[1] if found and _is_date(found[1][:8]) else ""
+
+
+@lru_cache(maxsize=1024)  # a million names are of few days
+def _is_date(digits: str) -> bool:
+    try:
+        date.fromisoformat(digits)
+    except ValueError:  # the 31st of February
+        return False
+    return True
 
 
 def is_notification(file_name: str) -> bool:

@@ -230,6 +230,17 @@ class WebhookSpool:
         except (ValueError, OverflowError):  # some file systems know the year 300,000
             return self.clock.now()
 
+    def received(self, state: State, file_name: str) -> datetime:
+        """Return when a waiting notification was received: by its name, or how old its file is.
+
+        Raises: OSError, only for a name that isn't of the pattern.
+        """
+        if parsed := Name.parse(file_name):
+            return parsed.received
+        # Once it was in retry/, the file's time is when it was due; its place in line is older.
+        first_turns = map(history.moment, self.log_lines(state, file_name)[:1])
+        return min([self.written(state, file_name), *filter(None, first_turns)])
+
     def due(self, file_name: str) -> float:
         """Return when a file in `retry/` is due, in seconds of the epoch. Raises: OSError."""
         return self.path(State.RETRY, file_name).lstat().st_mtime

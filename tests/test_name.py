@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spooler.name import Name, is_notification, log_name, stamp
+from spooler.name import Name, is_notification, log_name, stamp, stamp_of
 
 EXAMPLE = "20261123T190001.123456Z_7c1f4a52-9d2e-4c44-8f0e-1b2d3c4e5f60_contact_modified.json"
 
@@ -122,3 +122,14 @@ def test_a_notification_ends_in_json_and_is_not_hidden(name: str, is_one: bool) 
 def test_the_log_has_the_same_name_with_another_ending() -> None:
     assert log_name(EXAMPLE) == EXAMPLE.removesuffix("json") + "log"
     assert log_name("a.json.json") == "a.json.log"
+
+
+@given(names)
+def test_the_stamp_of_a_name_is_that_of_its_moment(name: Name) -> None:
+    assert stamp_of(str(name)) == stamp(name.received)
+
+
+@pytest.mark.parametrize("date", ["20260231T000000", "20261301T000000", "20260101T240000", "20260101T006000"])
+def test_a_name_with_a_moment_that_is_none_is_not_of_the_pattern(date: str) -> None:
+    name = f"{date}.000000Z_a_t.json"
+    assert (Name.parse(name), stamp_of(name)) == (None, "")

@@ -12,10 +12,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
-from pathlib import Path
 
-from spooler.name import HIDDEN, LOG_SUFFIX, is_notification, stamp, stamp_of
-from spooler.spool import WebhookSpool
+from spooler.folders import WebhookFolders, is_one
+from spooler.name import LOG_SUFFIX, stamp, stamp_of
 from spooler.state import ACTIVE, State
 
 _LATELY = timedelta(hours=1)
@@ -39,16 +38,16 @@ class Inventory:
     failures_today: int
 
 
-def take(spool: WebhookSpool) -> Inventory:
+def take(folders: WebhookFolders) -> Inventory:
     """Count everything, in one pass over every folder. Raises: OSError if a folder can't be read."""
-    tallies = {state: _Tally(spool.clock.now() - _LATELY) for state in State}
+    tallies = {state: _Tally(folders.clock.now() - _LATELY) for state in State}
     for state in ACTIVE:
-        tallies[state].add(notifications(spool.folder(state)), partial(_age, spool, state))
-    for day in days(spool):
-        tallies[State.DONE].add(notifications(day))
-    failures = _Failures(spool)
+        tallies[state].add(folders.notifications(state), partial(_age, folders, state))
+    for day in folders.days():
+        tallies[State.DONE].add(folders.notifications(State.DONE, day))
+    failures = _Failures(folders)
     tallies[State.FAILED].add(failures)
-    tallies[State.REJECTED].add(notifications(spool.folder(State.REJECTED)))
+    tallies[State.REJECTED].add(folders.notifications(State.REJECTED))
     received = [tally for state, tally in tallies.items() if state is not State.REJECTED]
     return Inventory(
         states={state: tally.count for state, tally in tallies.items()},
@@ -59,62 +58,43 @@ def take(spool: WebhookSpool) -> Inventory:
     )
 
 
-def count(spool: WebhookSpool, state: State) -> int:
+def count(folders: WebhookFolders, state: State) -> int:
     """Return how many notifications are in a state. Raises: OSError if a folder can't be read."""
-    folders = days(spool) if state is State.DONE else [spool.folder(state)]
-    return sum(1 for folder in folders for _entry in notifications(folder))
+    return sum(1 for day in folders.days_of(state) for _entry in folders.notifications(state, day))
 
 
-def oldest_waiting(spool: WebhookSpool) -> datetime | None:
+def oldest_waiting(folders: WebhookFolders) -> datetime | None:
     """Return when the oldest notification that isn't settled yet was received; None if nothing waits.
 
     Looks into `incoming/`, `processing/` and `retry/` alone. Raises: OSError if a folder can't be read.
     """
-    tally = _Tally(spool.clock.now())
+    tally = _Tally(folders.clock.now())
     for state in ACTIVE:
-        tally.add(notifications(spool.folder(state)), partial(_age, spool, state))
+        tally.add(folders.notifications(state), partial(_age, folders, state))
     return tally.oldest
 
 
-def last_received(spool: WebhookSpool) -> datetime | None:
+def last_received(folders: WebhookFolders) -> datetime | None:
     """Return when the newest notification that is still there was received; None if there is none.
 
     Of `done/` only the latest days are looked at. Raises: OSError if a folder can't be read.
     """
-    tally = _Tally(spool.clock.now())
+    tally = _Tally(folders.clock.now())
     for state in (*ACTIVE, State.FAILED):
-        tally.add(notifications(spool.folder(state)))
-    for day in reversed(days(spool)):
-        if tally.newest is not None and day.name < f"{tally.newest:%Y-%m-%d}":
+        tally.add(folders.notifications(state))
+    for day in reversed(folders.days()):
+        if tally.newest is not None and day < f"{tally.newest:%Y-%m-%d}":
             break  # what was finished on a day was received on it at the latest
-        tally.add(notifications(day))
+        tally.add(folders.notifications(State.DONE, day))
     return tally.newest
 
 
-def failures_today(spool: WebhookSpool) -> int:
+def failures_today(folders: WebhookFolders) -> int:
     """Return how many failed on this UTC day and are still in `failed/`. Raises: OSError."""
-    failures = _Failures(spool)
+    failures = _Failures(folders)
     for _entry in failures:
         pass
     return failures.today
-
-
-def days(spool: WebhookSpool) -> list[Path]:
-    """Return the folders in `done/`, oldest day first; none where there is no `done/`. Raises: OSError."""
-    try:
-        with os.scandir(spool.folder(State.DONE)) as entries:
-            found = [Path(entry) for entry in entries if entry.is_dir(follow_symlinks=False)]
-    except FileNotFoundError:
-        return []
-    return sorted(day for day in found if not day.name.startswith(HIDDEN))
-
-
-def notifications(folder: Path) -> Iterator["os.DirEntry[str]"]:
-    """Yield a folder's notifications as they come, keeping none; only regular files count.
-
-    Raises: OSError, but not where the folder isn't there.
-    """
-    return filter(_is_one, _entries(folder))
 
 
 class _Tally:
@@ -161,40 +141,28 @@ class _Failures:
     what changes its owner, or restores a backup, changes them.
     """
 
-    def __init__(self, spool: WebhookSpool) -> None:
+    def __init__(self, folders: WebhookFolders) -> None:
         self.today = 0
-        self._folder = spool.folder(State.FAILED)
-        midnight = spool.clock.now().replace(hour=0, minute=0, second=0, microsecond=0)
+        self._folders = folders
+        midnight = folders.clock.now().replace(hour=0, minute=0, second=0, microsecond=0)
         self._midnight_seconds = midnight.timestamp()
 
     def __iter__(self) -> Iterator["os.DirEntry[str]"]:
-        for entry in _entries(self._folder):
-            if _is_one(entry):
+        for entry in self._folders.entries(State.FAILED):
+            if is_one(entry):
                 yield entry
             elif entry.name.endswith(LOG_SUFFIX):
                 with suppress(FileNotFoundError):
                     self.today += entry.stat(follow_symlinks=False).st_mtime >= self._midnight_seconds
 
 
-def _entries(folder: Path) -> Iterator["os.DirEntry[str]"]:
-    try:
-        with os.scandir(folder) as entries:
-            yield from entries
-    except FileNotFoundError:
-        return  # not made yet, or a day that was pruned meanwhile
-
-
-def _is_one(entry: "os.DirEntry[str]") -> bool:
-    return is_notification(entry.name) and entry.is_file(follow_symlinks=False)
-
-
 def _moment(received: str) -> datetime | None:
     return datetime.fromisoformat(received) if received else None
 
 
-def _age(spool: WebhookSpool, state: State, file_name: str) -> datetime | None:
+def _age(folders: WebhookFolders, state: State, file_name: str) -> datetime | None:
     try:
-        return spool.received(state, file_name)
+        return folders.received(state, file_name)
     except FileNotFoundError:
         return None  # RACE: it moved on
 

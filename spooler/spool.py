@@ -1,76 +1,37 @@
 """The spool: the only hand on the folders.
 
-Owns: one webhook's folders (see `spooler.state` for what they mean), storing, listing and every move.
+Owns: storing, and every move that the receiver and the processor make (see `spooler.state`); how a log
+follows its file. What a person moves is in `spooler.person`.
 Promises: `store` returns only when the notification survives a power cut. A move is one rename, never
 replaces a file, and is one of the table's. The log travels with its file.
 Does not promise: to know what a body says, or when a notification is due.
 Logs: nothing; what went wrong is raised.
 """
 
-import errno
 import fcntl
 import os
 import secrets
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
-from typing import NamedTuple
 
 from spooler import durable, history
-from spooler.clock import Clock, SystemClock
 from spooler.errors import SpoolUnusableError, StorageUnavailableError
-from spooler.name import HIDDEN, SUFFIX, Name, is_notification, log_name, stamp
+from spooler.folders import WebhookFolders
+from spooler.name import HIDDEN, SUFFIX, Name, log_name
 from spooler.notification import Notification
 from spooler.room import Room
 from spooler.state import MOVES, State
-from spooler.units import format_size
 
-PAUSED = "paused"
 ARRIVING = HIDDEN + "new-"  # prefix of what isn't under its name yet
 _LITTER_AGE_SECONDS = 3600
-_MAX_BODY_BYTES = 64 << 20  # somebody's archive, copied here by mistake, must not fill the memory
-
-
-class Listing(NamedTuple):
-    """What a folder held.
-
-    names: the notifications' files, sorted, which is by time of receipt.
-    odd: names that look like notifications but are no regular files.
-    complete_to: every name that sorts before this stamp and was stored before the listing is in it. A
-        later one may be there while an older one, stored meanwhile, was missed.
-    """
-
-    names: list[str]
-    odd: list[str]
-    complete_to: str
-
-
-_SYSTEM_CLOCK = SystemClock()
 
 
 @dataclass(frozen=True, slots=True)
-class WebhookSpool:
-    """One webhook's part of the spool, `<spool>/<webhook>/`."""
-
-    root: Path
-    webhook: str
-    clock: Clock = _SYSTEM_CLOCK
-    min_free_bytes: int = 0
-
-    @property
-    def base(self) -> Path:
-        """The folder that holds the states' folders."""
-        return self.root / self.webhook
-
-    def folder(self, state: State) -> Path:
-        """Return a state's folder."""
-        return self.base / state.value
-
-    def path(self, state: State, file_name: str) -> Path:
-        """Return where a file of that name is in that state (not for `done/`, which is by day)."""
-        return self.folder(state) / file_name
+class WebhookSpool(WebhookFolders):
+    """One webhook's part of the spool, `<spool>/<webhook>/`, for the receiver and the processor."""
 
     def prepare(self, states: Sequence[State] = tuple(State)) -> None:
         """Make the folders that are missing, and try to write into each. Raises: SpoolUnusableError."""
@@ -180,70 +141,9 @@ class WebhookSpool:
 
     # What the processor does.
 
-    @property
-    def paused(self) -> bool:
-        """Whether an administrator holds the processor back."""
-        return (self.base / PAUSED).exists()
-
-    def listing(self, state: State) -> Listing:
-        """List a state's folder (not `done/`, which is by day). Raises: OSError."""
-        names: list[str] = []
-        odd: list[str] = []
-        with durable.opened_folder(self.folder(state)) as folder:
-            # RACE: whoever holds the lock has stamped a name that isn't visible yet; see `_publish`.
-            fcntl.flock(folder, fcntl.LOCK_EX)
-            complete_to = stamp(self.clock.now())
-            fcntl.flock(folder, fcntl.LOCK_UN)
-            with os.scandir(folder) as entries:
-                for entry in entries:
-                    if is_notification(entry.name):
-                        (names if entry.is_file(follow_symlinks=False) else odd).append(entry.name)
-        return Listing(sorted(names), sorted(odd), complete_to)
-
-    def read(self, state: State, file_name: str) -> bytes:
-        """Return a body.
-
-        Raises: OSError, also for what can be no body by its size. What is no regular file is never followed
-        or waited for.
-        """
-        descriptor = os.open(
-            self.path(state, file_name), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        )
-        with open(descriptor, "rb") as file:  # noqa: PTH123 - a descriptor has no path
-            if os.fstat(descriptor).st_size > _MAX_BODY_BYTES:
-                raise OSError(errno.EFBIG, f"larger than {format_size(_MAX_BODY_BYTES)}", file_name)
-            return file.read()
-
-    def log_lines(self, state: State, file_name: str) -> list[history.Line]:
-        """Return the lines of a notification's log. Raises: OSError."""
-        return history.read(self.path(state, log_name(file_name)))
-
     def record(self, state: State, file_name: str, *lines: history.Line) -> None:
         """Append lines to a notification's log. Raises: OSError."""
         history.append(self.path(state, log_name(file_name)), lines)
-
-    def written(self, state: State, file_name: str) -> datetime:
-        """Return when a file was written, by its own time; now, where that is no date. Raises: OSError."""
-        seconds = self.path(state, file_name).lstat().st_mtime
-        try:
-            return datetime.fromtimestamp(seconds, UTC)
-        except (ValueError, OverflowError):  # some file systems know the year 300,000
-            return self.clock.now()
-
-    def received(self, state: State, file_name: str) -> datetime:
-        """Return when a waiting notification was received: by its name, or how old its file is.
-
-        Raises: OSError, only for a name that isn't of the pattern.
-        """
-        if parsed := Name.parse(file_name):
-            return parsed.received
-        # Once it was in retry/, the file's time is when it was due; its place in line is older.
-        first_turns = map(history.moment, self.log_lines(state, file_name)[:1])
-        return min([self.written(state, file_name), *filter(None, first_turns)])
-
-    def due(self, file_name: str) -> float:
-        """Return when a file in `retry/` is due, in seconds of the epoch. Raises: OSError."""
-        return self.path(State.RETRY, file_name).lstat().st_mtime
 
     def claim(self, state: State, file_name: str) -> str:
         """Take a waiting notification into `processing/`. Raises: FileNotFoundError (gone), OSError."""

@@ -563,15 +563,3 @@ def test_no_lock_outlives_a_call(make_spool: MakeSpool) -> None:
     stored.join(5)
     assert not stored.is_alive()
     assert len(spool.listing(State.INCOMING).names) == 2
-
-
-def test_a_waiting_notification_was_received_when_its_name_says_or_its_file_was_written(
-    make_spool: MakeSpool, clock: FakeClock
-) -> None:
-    spool = make_spool()
-    name = put(spool, State.INCOMING)
-    assert spool.received(State.INCOMING, name) == clock.now()
-    put(spool, State.RETRY, "by hand.json", [history.note(clock.now() - timedelta(days=1), "a turn")])
-    assert spool.received(State.RETRY, "by hand.json") == clock.now() - timedelta(days=1)
-    os.utime(spool.path(State.RETRY, "by hand.json"), (1e9, 1e9))
-    assert spool.received(State.RETRY, "by hand.json").timestamp() == 1e9

@@ -1,0 +1,157 @@
+"""The folders of one webhook, looked at: where what is, and what it holds.
+
+Owns: the paths, listing a folder, reading a body and a log. Nothing here changes anything but `listing`'s
+lock, which orders it with the receivers.
+Promises: what is no regular file is never followed or waited for. A pass over a folder keeps no list of it,
+unless it is a `listing`.
+Does not promise: that a file is still there when its name is used.
+"""
+
+import errno
+import fcntl
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple
+
+from spooler import durable, history
+from spooler.clock import Clock, SystemClock
+from spooler.name import HIDDEN, Name, is_notification, log_name, stamp
+from spooler.state import State
+from spooler.units import format_size
+
+PAUSED = "paused"
+_MAX_BODY_BYTES = 64 << 20  # somebody's archive, copied here by mistake, must not fill the memory
+
+
+_SYSTEM_CLOCK = SystemClock()
+
+
+class Listing(NamedTuple):
+    """What a folder held.
+
+    names: the notifications' files, sorted, which is by time of receipt.
+    odd: names that look like notifications but are no regular files.
+    complete_to: every name that sorts before this stamp and was stored before the listing is in it. A
+        later one may be there while an older one, stored meanwhile, was missed.
+    """
+
+    names: list[str]
+    odd: list[str]
+    complete_to: str
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookFolders:
+    """One webhook's part of the spool, `<spool>/<webhook>/`, to look at."""
+
+    root: Path
+    webhook: str
+    clock: Clock = _SYSTEM_CLOCK
+    min_free_bytes: int = 0
+
+    @property
+    def base(self) -> Path:
+        """The folder that holds the states' folders."""
+        return self.root / self.webhook
+
+    def folder(self, state: State) -> Path:
+        """Return a state's folder."""
+        return self.base / state.value
+
+    def path(self, state: State, file_name: str, day: str = "") -> Path:
+        """Return where a file of that name is in that state; `done/` is by day."""
+        return self.base / state.value / day / file_name
+
+    def days(self) -> list[str]:
+        """Return the names of the folders in `done/`, oldest first. Raises: OSError."""
+        try:
+            with os.scandir(self.folder(State.DONE)) as entries:
+                found = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+        except FileNotFoundError:
+            return []
+        return sorted(day for day in found if not day.startswith(HIDDEN))
+
+    def days_of(self, state: State) -> list[str]:
+        """Return what `day` may be in a state; empty in all but `done/`. Raises: OSError."""
+        return self.days() if state is State.DONE else [""]
+
+    def entries(self, state: State, day: str = "") -> Iterator["os.DirEntry[str]"]:
+        """Yield what is in a folder, as it comes; nothing where it isn't there. Raises: OSError."""
+        try:
+            with os.scandir(self.folder(state) / day) as entries:
+                yield from entries
+        except FileNotFoundError:
+            return  # not made yet, or a day that was pruned meanwhile
+
+    def notifications(self, state: State, day: str = "") -> Iterator["os.DirEntry[str]"]:
+        """Yield a folder's notifications as they come: regular files of such a name. Raises: OSError."""
+        return filter(is_one, self.entries(state, day))
+
+    @property
+    def paused(self) -> bool:
+        """Whether an administrator holds the processor back."""
+        return (self.base / PAUSED).exists()
+
+    def listing(self, state: State) -> Listing:
+        """List a state's folder (not `done/`, which is by day). Raises: OSError."""
+        names: list[str] = []
+        odd: list[str] = []
+        with durable.opened_folder(self.folder(state)) as folder:
+            # RACE: whoever holds the lock has stamped a name that isn't visible yet; see `_publish`.
+            fcntl.flock(folder, fcntl.LOCK_EX)
+            complete_to = stamp(self.clock.now())
+            fcntl.flock(folder, fcntl.LOCK_UN)
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    if is_notification(entry.name):
+                        (names if entry.is_file(follow_symlinks=False) else odd).append(entry.name)
+        return Listing(sorted(names), sorted(odd), complete_to)
+
+    def read(self, state: State, file_name: str, day: str = "") -> bytes:
+        """Return a body.
+
+        Raises: OSError, also for what can be no body by its size. What is no regular file is never followed
+        or waited for.
+        """
+        descriptor = os.open(
+            self.path(state, file_name, day), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        )
+        with open(descriptor, "rb") as file:  # noqa: PTH123 - a descriptor has no path
+            if os.fstat(descriptor).st_size > _MAX_BODY_BYTES:
+                raise OSError(errno.EFBIG, f"larger than {format_size(_MAX_BODY_BYTES)}", file_name)
+            return file.read()
+
+    def log_lines(self, state: State, file_name: str, day: str = "") -> list[history.Line]:
+        """Return the lines of a notification's log. Raises: OSError."""
+        return history.read(self.path(state, log_name(file_name), day))
+
+    def written(self, state: State, file_name: str, day: str = "") -> datetime:
+        """Return when a file was written, by its own time; now, where that is no date. Raises: OSError."""
+        seconds = self.path(state, file_name, day).lstat().st_mtime
+        try:
+            return datetime.fromtimestamp(seconds, UTC)
+        except (ValueError, OverflowError):  # some file systems know the year 300,000
+            return self.clock.now()
+
+    def received(self, state: State, file_name: str, day: str = "") -> datetime:
+        """Return when a notification was received: by its name, or how old its file is.
+
+        Raises: OSError, only for a name that isn't of the pattern.
+        """
+        if parsed := Name.parse(file_name):
+            return parsed.received
+        # Once it was in retry/, the file's time is when it was due; its place in line is older.
+        first_turns = map(history.moment, self.log_lines(state, file_name, day)[:1])
+        return min([self.written(state, file_name, day), *filter(None, first_turns)])
+
+    def due(self, file_name: str) -> float:
+        """Return when a file in `retry/` is due, in seconds of the epoch. Raises: OSError."""
+        return self.path(State.RETRY, file_name).lstat().st_mtime
+
+
+def is_one(entry: "os.DirEntry[str]") -> bool:
+    """Say whether a folder's entry is a notification."""
+    return is_notification(entry.name) and entry.is_file(follow_symlinks=False)

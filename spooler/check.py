@@ -78,10 +78,7 @@ def _certificates(webhook: Webhook, configuration: Configuration) -> Iterator[Fi
 
 
 def _disk(configuration: Configuration) -> Iterator[Finding]:
-    place = configuration.spool
-    while not place.exists():
-        place = place.parent
-    room, limit = Room.of(place), configuration.receiver.min_free
+    room, limit = Room.of_existing(configuration.spool), configuration.receiver.min_free
     inodes = "" if room.free_inodes is None else f", {room.free_inodes} inodes"
     verdict = Verdict.WRONG if room.shortage(limit) else Verdict.RIGHT
     text = f"{format_size(room.free_bytes)}{inodes} free; min_free is {format_size(limit)}"

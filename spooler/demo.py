@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 from spooler.callback import post
 from spooler.errors import SpoolerError
+from spooler.history import last_word
 from spooler.history import read as read_log
 from spooler.keypair import generate, write_pair
 from spooler.name import Name, log_name
@@ -216,17 +217,7 @@ class Demonstration:
             if step.status is not None and files:
                 files.sort()
                 _name, step.state, step.file = files.pop(0)
-                step.told = _last_word(step.file)
-
-
-def _last_word(path: Path) -> str:
-    lines = read_log(path.with_name(log_name(path.name)))
-    if not lines:
-        return ""
-    last = lines[-1]
-    if "note" in last:
-        return str(last["note"])
-    return f"attempt {last['attempt']}, {last['script']}: {str(last['output']).strip()}"
+                step.told = last_word(read_log(step.file.with_name(log_name(step.file.name))))
 
 
 def _prepare(folder: Path) -> RSAPrivateKey:

@@ -48,3 +48,7 @@ class StorageUnavailableError(SpoolerError):
 
 class SignatureRefusedError(SpoolerError):
     """A request's signature was not accepted; the text is for the log, never for the client."""
+
+
+class CertificateRefusedError(SpoolerError):
+    """A request's client certificate isn't on the webhook's list; the text is for the log."""

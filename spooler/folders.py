@@ -65,6 +65,11 @@ class WebhookFolders:
         """Return where a file of that name is in that state; `done/` is by day."""
         return self.base / state.value / day / file_name
 
+    @property
+    def today(self) -> str:
+        """The name of the folder in `done/` for what is finished now, in UTC."""
+        return f"{self.clock.now():%Y-%m-%d}"
+
     def days(self) -> list[str]:
         """Return the names of the folders in `done/`, oldest first. Raises: OSError."""
         try:
@@ -150,6 +155,37 @@ class WebhookFolders:
     def due(self, file_name: str) -> float:
         """Return when a file in `retry/` is due, in seconds of the epoch. Raises: OSError."""
         return self.path(State.RETRY, file_name).lstat().st_mtime
+
+
+class Place(NamedTuple):
+    """Where a notification is, or was a moment ago; `day` is empty in all states but done."""
+
+    folders: WebhookFolders
+    state: State
+    file_name: str
+    day: str = ""
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self.folders.path(self.state, self.file_name, self.day)
+
+    @property
+    def name(self) -> Name | None:
+        """What the file's name tells; None for one that a person gave."""
+        return Name.parse(self.file_name)
+
+    def read(self) -> bytes:
+        """Return the body. Raises: OSError, FileNotFoundError if it moved on."""
+        return self.folders.read(self.state, self.file_name, self.day)
+
+    def log_lines(self) -> list[history.Line]:
+        """Return the log's lines. Raises: OSError."""
+        return self.folders.log_lines(self.state, self.file_name, self.day)
+
+    def received(self) -> datetime:
+        """Return when it was received. Raises: OSError."""
+        return self.folders.received(self.state, self.file_name, self.day)
 
 
 def is_one(entry: "os.DirEntry[str]") -> bool:

@@ -9,8 +9,9 @@ A run: `at` (UTC), `attempt` (from 1), `script`, `exit` (number, "timeout", "kil
 `seconds` (null where a crash took it), `output`, `version` (a digest of the script's content, by which a
 script that was changed since counts as not run).
 A note: `at`, `note`. It has `attempt` where it stands for an attempt in which no script was started,
-`released` where spooler itself put the file back into `incoming/` between two scripts, and `anew` where
-attempts are counted from 1 again and every script runs again.
+`released` where spooler itself put the file back into `incoming/` between two scripts, `anew` where attempts
+are counted from 1 again and every script runs again, and `readmitted` where a refused request was found to be
+authentic after all.
 """
 
 import json
@@ -90,26 +91,53 @@ class Progress:
     attempt: the number that the next run of a script gets, from 1.
     answered: the scripts that have answered 0, with the version that did.
     by_person: a person brought it back, who wants everything run, from the first attempt.
+    readmitted: it was refused when it came, so that what is younger may be finished already.
     """
 
     attempt: int = 1
     answered: frozenset[tuple[str, str]] = frozenset()
     by_person: bool = False
+    readmitted: bool = False
 
     @classmethod
     def of(cls, lines: Sequence[Line]) -> "Progress":
         """Work out the progress from the lines of a log."""
-        starts = [index for index, line in enumerate(lines) if line.get("anew") is True]
-        current = lines[starts[-1] + 1 :] if starts else lines
+        current, by_person = _current(lines)
+        readmitted = any(line.get("readmitted") is True for line in lines)
         answered = frozenset(
             (str(line.get("script")), str(line.get("version"))) for line in current if line.get("exit") == 0
         )
         counted = [line for line in current if isinstance(line.get("attempt"), int)]
         if not counted:
-            return cls(1, answered, bool(starts))
+            return cls(1, answered, by_person, readmitted)
         # After a script that answered 0 the same attempt goes on with the next script.
         same = counted[-1].get("exit") == 0
-        return cls(counted[-1]["attempt"] + (0 if same else 1), answered, bool(starts))
+        return cls(counted[-1]["attempt"] + (0 if same else 1), answered, by_person, readmitted)
+
+
+def attempts(lines: Sequence[Line]) -> int:
+    """Return how many attempts were made, since a person last wanted them counted anew."""
+    current, _by_person = _current(lines)
+    return max((line["attempt"] for line in current if isinstance(line.get("attempt"), int)), default=0)
+
+
+def _current(lines: Sequence[Line]) -> tuple[Sequence[Line], bool]:
+    """Return the lines that still say something of what is to come, and whether others stand before them."""
+    starts = [index for index, line in enumerate(lines) if line.get("anew") is True]
+    return (lines[starts[-1] + 1 :], True) if starts else (lines, False)
+
+
+def last_word(lines: Sequence[Line]) -> str:
+    """Return what a log says last, on one line: the last note, or how the last run ended; empty for none."""
+    if not lines:
+        return ""
+    last = lines[-1]
+    if "note" in last:
+        return str(last["note"])
+    output = " ".join(str(last.get("output", "")).split())
+    return f"attempt {last.get('attempt')}, {last.get('script')}: exit {last.get('exit')}: {output}".rstrip(
+        ": "
+    )
 
 
 def is_open(line: Line) -> bool:
@@ -118,5 +146,5 @@ def is_open(line: Line) -> bool:
     That is where spooler put it back itself, or a command has said already that a person did.
     """
     counts_alone = "note" in line and "attempt" in line
-    marked = line.get("released") is True or line.get("anew") is True
+    marked = any(line.get(mark) is True for mark in ("released", "anew", "readmitted"))
     return line.get("exit") == INTERRUPTED or marked or counts_alone

@@ -24,13 +24,15 @@ def _escape(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict
 
     TRUST: values come from the network and from file names.
     """
-    return {key: _printable(value) for key, value in event.items() if value is not None}
+    return {key: _printable_value(value) for key, value in event.items() if value is not None}
 
 
-def _printable(value: object) -> object:
-    if isinstance(value, bool | int | float):
-        return value
-    text = str(value)
+def _printable_value(value: object) -> object:
+    return value if isinstance(value, bool | int | float) else printable(str(value))
+
+
+def printable(text: str) -> str:
+    """Return a text with whatever a terminal or a log could take for more than text escaped."""
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)

@@ -15,11 +15,12 @@ from typing import Any
 
 import bottle
 
-from spooler import proxy, signature
+from spooler import admission, proxy
+from spooler.admission import SIGNATURE_HEADER
 from spooler.answers import CONTENT_TYPE, RETRY_AFTER_SECONDS, Answer
 from spooler.clock import Clock, SystemClock
 from spooler.config import Configuration, Webhook
-from spooler.errors import SignatureRefusedError, StorageUnavailableError
+from spooler.errors import CertificateRefusedError, SignatureRefusedError, StorageUnavailableError
 from spooler.keyring import Keyring
 from spooler.log import get_logger
 from spooler.notification import Notification
@@ -31,7 +32,6 @@ from spooler.state import State
 # The sender waits 15 s. What hasn't reached its name by then would be sent again though it was stored.
 STORE_WITHIN_SECONDS = 12.0
 BEGUN = "spooler.begun"  # set by the server: when the request's first byte came, on the monotonic clock
-_HEADER = "HTTP_" + signature.HEADER.upper().replace("-", "_")
 _RECEIVER_STATES = (State.INCOMING, State.REJECTED)
 
 
@@ -159,26 +159,21 @@ class Receiver:
         """Return the fingerprint of the key that signed; empty where no signature is asked for."""
         endpoint.keyring.refresh()
         keys = endpoint.keyring.keys
-        header = environ.get(_HEADER) if endpoint.webhook.signed else None
+        header = environ.get(SIGNATURE_HEADER) if endpoint.webhook.signed else None
         try:
-            self._check_certificate(endpoint.webhook, environ)
-            if not endpoint.webhook.signed:
-                return ""
-            return signature.verify(
-                body, signature.decode(header), keys, endpoint.webhook.algorithm
-            ).fingerprint
-        except (_Refusal, SignatureRefusedError) as error:
-            answer = error.answer if isinstance(error, _Refusal) else Answer.UNAUTHORIZED
-            line = {"note": str(error), "status": answer.status, "peer": peer, "headers": _headers(environ)}
+            return admission.check(endpoint.webhook, keys, environ, body, self._settings.trusted_proxy)
+        except (CertificateRefusedError, SignatureRefusedError) as error:
+            refused_certificate = isinstance(error, CertificateRefusedError)
+            answer = Answer.FORBIDDEN if refused_certificate else Answer.UNAUTHORIZED
+            line = {
+                "note": str(error),
+                "status": answer.status,
+                "peer": peer,
+                "connection": str(environ.get("REMOTE_ADDR", "")),
+                "headers": _headers(environ),
+            }
             endpoint.rejected.keep(body, header, keys, line)
             raise _Refusal(answer, str(error)) from None
-
-    def _check_certificate(self, webhook: Webhook, environ: Mapping[str, Any]) -> None:
-        if not webhook.client_certificates:
-            return
-        shown = proxy.certificate_fingerprint(environ, self._settings.trusted_proxy)
-        if shown not in webhook.client_certificates:
-            raise _Refusal(Answer.FORBIDDEN, f"client certificate {shown or '(none)'} is not on the list")
 
     def _health(self) -> bottle.HTTPResponse:
         if bottle.request.method not in {"GET", "HEAD"}:

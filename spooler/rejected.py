@@ -76,7 +76,7 @@ class Rejected:
         for name, used in held:
             if requests <= _REQUESTS_LEFT and total <= _BYTES_LEFT:
                 return
-            self._spool.forget_rejected(name)
+            self._spool.forget(State.REJECTED, name)
             requests -= 1
             total -= used
 

@@ -27,6 +27,13 @@ class Room:
         disk = os.statvfs(folder)
         return cls(disk.f_bavail * disk.f_frsize, disk.f_favail if disk.f_files else None)
 
+    @classmethod
+    def of_existing(cls, folder: Path) -> "Room":
+        """Look at the file system that a folder is on, or will be. Raises: OSError."""
+        while not folder.exists():
+            folder = folder.parent
+        return cls.of(folder)
+
     def shortage(self, min_free_bytes: int) -> str:
         """Say what there is too little of; empty if there is enough, or no limit."""
         if self.free_bytes < min_free_bytes:

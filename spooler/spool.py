@@ -101,10 +101,11 @@ class WebhookSpool(WebhookFolders):
         history.append(self.folder(State.REJECTED) / log_name(file_name), [line])
         return file_name
 
-    def forget_rejected(self, file_name: str) -> None:
-        """Remove a refused request and its log. Raises: OSError."""
-        self.path(State.REJECTED, file_name).unlink(missing_ok=True)
-        self.path(State.REJECTED, log_name(file_name)).unlink(missing_ok=True)
+    def forget(self, state: State, file_name: str) -> None:
+        """Remove a settled notification, or a refused request, and its log. Raises: OSError."""
+        self._source("prune", state, file_name).unlink(missing_ok=True)
+        # CRASH: a log without a file tells nothing any more; the next prune removes it.
+        self.path(state, log_name(file_name)).unlink(missing_ok=True)
 
     def check_room(self) -> None:
         """Raises: StorageUnavailableError if the disk has less room than `min_free_bytes`; OSError."""
@@ -162,7 +163,7 @@ class WebhookSpool(WebhookFolders):
 
     def finish(self, file_name: str) -> str:
         """Settle a notification as done, today. Raises: OSError."""
-        return self._move("finish", State.PROCESSING, file_name, day=f"{self.clock.now():%Y-%m-%d}")
+        return self._move("finish", State.PROCESSING, file_name, day=self.today)
 
     def give_up(self, file_name: str) -> str:
         """Settle a notification as failed. Raises: OSError."""
@@ -170,24 +171,35 @@ class WebhookSpool(WebhookFolders):
 
     def _move(self, verb: str, source: State, file_name: str, day: str = "") -> str:
         """Make one of the table's moves; return the name that the file has now."""
-        move = MOVES[verb]
-        if source not in move.sources:
-            raise ValueError(f"{verb} doesn't start from {source}")
-        target_folder = self.folder(move.target) / day
-        if day and not target_folder.is_dir():
-            target_folder.mkdir(durable.FOLDER_MODE, exist_ok=True)
-            durable.sync_folder(target_folder.parent)
+        path = self._source(verb, source, file_name)
+        target_folder = self._target(verb, day)
         log = self.path(source, log_name(file_name))
         has_log = log.exists()
-        if move.synced and has_log:
-            _sync_file(log)
-        name = _rename_to_free_name(str(self.path(source, file_name)), file_name, target_parent=target_folder)
+        if MOVES[verb].synced and has_log:
+            sync_file(log)
+        name = _rename_to_free_name(str(path), file_name, target_parent=target_folder)
         # CRASH: the log is left in the folder that the file came from; `spooler.recovery` brings it after.
         if has_log:
             bring_log(log, target_folder / log_name(name))
-        if move.synced:
+        if MOVES[verb].synced:
             durable.sync_folder(target_folder)
         return name
+
+    def _source(self, verb: str, state: State, file_name: str, day: str = "") -> Path:
+        """Return the path of a file that one of the table's moves starts from."""
+        if state not in MOVES[verb].sources:
+            raise ValueError(f"{verb} doesn't start from {state}")
+        return self.path(state, file_name, day)
+
+    def _target(self, verb: str, day: str = "") -> Path:
+        """Return the folder that one of the table's moves leads to; a new day's is made. Raises: OSError."""
+        state = MOVES[verb].target
+        assert state is not None  # noqa: S101 - what is removed goes nowhere
+        folder = self.folder(state) / day
+        if day and not folder.is_dir():
+            folder.mkdir(durable.FOLDER_MODE, exist_ok=True)
+            durable.sync_folder(folder.parent)
+        return folder
 
 
 def bring_log(log: Path, target: Path) -> None:
@@ -214,13 +226,19 @@ def _rename_to_free_name(
         try:
             durable.rename(source, target, source_folder=source_folder, target_folder=target_folder)
         except FileExistsError:
-            parsed = Name.parse(wanted)
-            wanted = str(parsed.next()) if parsed else f"{wanted.removesuffix(SUFFIX)}-again{SUFFIX}"
+            wanted = next_name(wanted)
         else:
             return wanted
 
 
-def _sync_file(path: Path) -> None:
+def next_name(taken: str) -> str:
+    """Return the name to try after one that is taken."""
+    parsed = Name.parse(taken)
+    return str(parsed.next()) if parsed else f"{taken.removesuffix(SUFFIX)}-again{SUFFIX}"
+
+
+def sync_file(path: Path) -> None:
+    """Bring a file's content onto the disk. Raises: OSError."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)

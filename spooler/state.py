@@ -21,6 +21,10 @@ crash at any instant it is in exactly one state.
 | postpone | PROCESSING       | RETRY      | processor | the rename; the due time is set before it; then the folder is synced |
 | finish   | PROCESSING       | DONE       | processor | the rename; then the folder is synced                   |
 | give_up  | PROCESSING       | FAILED     | processor | the rename; then the folder is synced                   |
+| retry    | FAILED, DONE     | INCOMING   | person    | the rename; then the folder is synced, once for all that are moved |
+| drop     | FAILED, RETRY    | DONE       | person    | the rename; then the folder is synced                   |
+| readmit  | REJECTED         | INCOMING   | person    | the rename of the synced file; then the folder is synced |
+| prune    | DONE, FAILED, REJECTED | -    | person; receiver in rejected/ | the removal; not synced             |
 
 A younger notification of a contact whose older one is in RETRY or PROCESSING is held in INCOMING: it is
 not moved, gets no attempt and no log line, and its place in line is its name. Nothing but the folders
@@ -35,6 +39,12 @@ What a crash leaves behind, and who sweeps it:
 | claim, release, postpone, finish, give_up, between the rename and the log's | the log in the folder it came from | the processor's start brings it after its file |
 | while a script runs                    | the file in processing/, a hidden mark beside it that names script and attempt, a working folder | the processor's start: the attempt is written to the log as interrupted and counts; then release |
 | after the last script, before finish   | the file in processing/, its log complete      | the processor's start: release; the next claim finds nothing left to run |
+| retry, drop, readmit, between the log's rename and the file's | the log in the folder that the file is meant for | the same command, given again |
+| drop, of what is in retry/, between the file's rename and the note | the file in done/, and no word of who did it | nobody |
+| prune, between the file's removal and its log's | a log without a file           | the next prune              |
+
+A person's commands keep each other out (a kernel lock on the webhook's folder). With the processor only
+`drop` competes, for a file in retry/: one rename wins, and the other finds the file gone.
 
 An administrator moves files by hand: that is legal between any two folders at any time. A file in
 incoming/ always runs again; one that is gone is nobody's concern any more.
@@ -57,10 +67,10 @@ class State(StrEnum):
 
 
 class Move(NamedTuple):
-    """A legal move: from which states, to which, and whether the folder is synced before it counts."""
+    """A legal move: from which states, to which (None: removed), and whether the folder is synced after it."""
 
     sources: frozenset[State]
-    target: State
+    target: State | None
     synced: bool
 
 
@@ -73,6 +83,10 @@ MOVES = MappingProxyType(
         "postpone": Move(frozenset({State.PROCESSING}), State.RETRY, synced=True),
         "finish": Move(frozenset({State.PROCESSING}), State.DONE, synced=True),
         "give_up": Move(frozenset({State.PROCESSING}), State.FAILED, synced=True),
+        "retry": Move(frozenset({State.FAILED, State.DONE}), State.INCOMING, synced=True),
+        "drop": Move(frozenset({State.FAILED, State.RETRY}), State.DONE, synced=True),
+        "readmit": Move(frozenset({State.REJECTED}), State.INCOMING, synced=True),
+        "prune": Move(frozenset({State.DONE, State.FAILED, State.REJECTED}), None, synced=False),
     }
 )
 

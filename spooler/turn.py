@@ -83,7 +83,7 @@ class Turn:
         if notification.is_test and self.webhook.processing.test_notifications == "skip":
             return Done("a test (isTest is true): no script was run")
         if not notification.is_test and not progress.by_person:
-            original = self.finished.original(name)
+            original = self.finished.original(name, of_any_age=progress.readmitted)
             if original is not None:
                 text = f"a repeat of {original.name}: no script was run"
                 self._note(name, text, **{REPEATS: original.name})

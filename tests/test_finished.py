@@ -224,9 +224,11 @@ def test_every_id_that_was_added_is_found_whatever_the_order(added: list[tuple[i
     assert epoch is not None
     for name in names:
         expected = sorted(
-            (other.received - epoch.received) // timedelta(microseconds=1)
-            for other in names
-            if other.id == name.id
+            {
+                (other.received - epoch.received) // timedelta(microseconds=1)
+                for other in names
+                if other.id == name.id
+            }
         )
         assert finished._known(name) == expected
 

@@ -66,7 +66,7 @@ def test_a_wrong_key_keeps_the_body_and_what_is_needed_to_check_it_again(tmp_pat
     assert "_x-" in file.name
     assert file.name.endswith("_unknown.json")
     line = log_of(file)
-    assert line.keys() == {"at", "note", "status", "peer", "headers"}
+    assert line.keys() == {"at", "note", "status", "peer", "connection", "headers"}
     assert (line["status"], line["peer"]) == (401, "198.51.100.7")
     assert "matches none" in line["note"]
     sent = {name.title(): value for name, value in headers.items()}

@@ -369,7 +369,8 @@ LEGAL = [(verb, source) for verb, source in PAIRS if source in MOVES[verb].sourc
 
 
 def test_every_move_of_the_table_is_tried() -> None:
-    assert set(TRIALS) | {"store", "refuse"} == set(MOVES)
+    by_person = {"retry", "drop", "readmit", "prune"}
+    assert set(TRIALS) | {"store", "refuse"} | by_person == set(MOVES)
 
 
 @pytest.mark.parametrize(("verb", "source"), LEGAL)
@@ -426,6 +427,7 @@ def test_a_move_never_replaces_a_file(make_spool: MakeSpool, verb: str, source: 
     spool = make_spool()
     put(spool, source, name, LINES)
     target = MOVES[verb].target
+    assert target
     put(spool, target, name, [{"at": "other"}])
     there = {path: content for path, content in files(spool).items() if path.startswith(f"{target}/")}
     moved = TRIALS[verb](spool, source, name)
@@ -514,8 +516,8 @@ def test_a_refused_request_is_kept_with_its_line_until_it_is_forgotten(make_spoo
         for path, content in ((name, BODY), (log_name(name), b'{"at": "a", "status": 401}\n'))
     }
     for name in names:
-        spool.forget_rejected(name)
-        spool.forget_rejected(name)
+        spool.forget(State.REJECTED, name)
+        spool.forget(State.REJECTED, name)
     assert files(spool) == {}
 
 

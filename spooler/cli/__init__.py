@@ -20,6 +20,15 @@ COMMANDS = {
     "receive": "the receiver alone, as systemd runs it",
     "process": "the processor alone, as systemd runs it",
     "check": "is everything right? one line each",
+    "status": "per webhook: how many in each state, oldest waiting, failures, disk",
+    "list": "what is in a state",
+    "show": "a notification, its history, its output",
+    "retry": "from failed/ back to incoming/, from the first attempt",
+    "drop": "from failed/ or retry/ to done/, by a person's decision",
+    "pause": "hold the processor back",
+    "resume": "let the processor go on",
+    "readmit": "check refused requests against today's keys",
+    "prune": "carry out the retention",
     "verify": "which key, hash and padding made a signature",
     "keygen": "a key pair for trying things out",
     "send": "play the sender: sign, post, repeat by its rules",
@@ -73,6 +82,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `spooler … | head`
         sys.stderr.close()
         return Exit.OK
+    except OSError as error:  # of the folders: rights, or the disk
+        return _fail(f"{error.filename or 'the disk'}: {error.strerror or error}", Exit.FAILED)
     return result if isinstance(result, int) else Exit.OK
 
 

@@ -1,8 +1,12 @@
 """Options that several commands share."""
 
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import click
+
+from spooler.units import Duration
 
 config_option = click.option(
     "--config",
@@ -12,3 +16,33 @@ config_option = click.option(
 )
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
+
+webhook_option = click.option("--webhook", metavar="NAME", help="Of this webhook only.")
+
+yes_option = click.option("--yes", is_flag=True, help="Don't ask.")
+
+dry_run_option = click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
+
+
+def _moment(_context: click.Context, _option: click.Parameter, value: str | None) -> datetime | None:
+    """Read how long ago, or an ISO 8601 date or time; return it aware, in UTC."""
+    if value is None:
+        return None
+    with suppress(ValueError):
+        return datetime.now(UTC) - timedelta(seconds=Duration.parse(value))
+    try:
+        moment = datetime.fromisoformat(value)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        examples = "2h, 1d, 2026-11-23 or 2026-11-23T19:00Z"
+        raise click.BadParameter(f"{value!r} is neither a duration nor a date; write {examples}") from None
+
+
+type_option = click.option("--type", "type_", metavar="T", help="Of this type only, as in the files' names.")
+
+since_option = click.option(
+    "--since",
+    callback=_moment,
+    metavar="WHEN",
+    help="Received since then: 2h, 1d, 2026-11-23, 2026-11-23T19:00Z (UTC where no zone is named).",
+)

@@ -1,0 +1,83 @@
+"""Moving what a person selected, one after another, whoever else moves files meanwhile.
+
+Owns: what is said of each, and the exit status of such a command.
+Promises: one that somebody else was faster with, or that can't be moved, is told, and the rest goes on.
+"""
+
+import sys
+from collections.abc import Callable, Iterable, Sequence
+
+import click
+
+from spooler import selection
+from spooler.cli.asking import progress
+from spooler.errors import Exit
+from spooler.folders import Place
+from spooler.log import printable
+from spooler.owner import acting_for
+from spooler.person import PersonsSpool
+from spooler.selection import Sought
+from spooler.state import State
+
+
+def read_ids(given: Sequence[str]) -> list[str]:
+    """Return the IDs of a command line, each once; `-` stands for those on standard input.
+
+    Raises: click.UsageError.
+    """
+    texts: list[str] = []
+    for text in given:
+        texts += sys.stdin.read().split() if text == "-" else [text]
+    if "" in texts:
+        raise click.UsageError("an ID is empty")
+    return list(dict.fromkeys(texts))
+
+
+def seek(spools: Sequence[PersonsSpool], states: Sequence[State], texts: Sequence[str]) -> list[Sought]:
+    """Look for IDs in these states; tell of each that isn't there where it is instead."""
+    sought = selection.seek(spools, states, texts)
+    missing = [one.text for one in sought if not one.found]
+    if missing:
+        others = [state for state in State if state not in states]
+        elsewhere = {one.text: one for one in selection.seek(spools, others, missing) if one.places}
+        for one in sought:
+            if not one.found:
+                found = elsewhere.get(one.text)
+                where = f"{found.text!r} is in {found.places[0].state}/" if found else one.problem
+                complain(f"{where}; looked for in {', '.join(f'{state}/' for state in states)}")
+    for one in sought:
+        if one.found and one.problem:
+            complain(one.problem)
+    return sought
+
+
+def move(
+    places: Iterable[Place], total: int, act: Callable[[PersonsSpool, Place], str], done: str, *, each: bool
+) -> tuple[int, Exit]:
+    """Move the places' files; return how many were, and the exit status.
+
+    act: moves one and returns the name that it has then. done: what to say of it. each: say it of each one.
+    """
+    moved, status = 0, Exit.OK
+    for place in progress(places, total, done):
+        spool = place.folders
+        assert isinstance(spool, PersonsSpool)  # noqa: S101 - commands select from these
+        try:
+            with acting_for(spool.base):
+                name = act(spool, place)
+        except FileNotFoundError:
+            complain(f"{place.file_name}: isn't in {place.state}/ any more; somebody was faster")
+            status = Exit.FAILED
+        except OSError as error:
+            complain(f"{place.path}: can't be moved: {error.strerror}")
+            status = Exit.FAILED
+        else:
+            moved += 1
+            if each:
+                click.echo(f"{done}: {printable(name)}")
+    return moved, status
+
+
+def complain(text: str) -> None:
+    """Tell of what went wrong with one of several."""
+    click.echo(f"spooler: {printable(text)}", err=True)

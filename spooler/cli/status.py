@@ -1,0 +1,81 @@
+"""`spooler status`: what waits, what failed, since when."""
+
+import json
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from spooler import config as configuration
+from spooler import status
+from spooler.cli import scope
+from spooler.cli.options import config_option, json_option
+from spooler.log import printable
+from spooler.state import State
+from spooler.status import WebhookStatus
+from spooler.units import format_duration, format_size
+
+_WIDTH = 140  # where there is no terminal that has one
+_STYLES = {State.RETRY: "yellow", State.FAILED: "bold red", State.REJECTED: "magenta"}
+
+
+@click.command(name="status")
+@json_option
+@config_option
+def command(as_json: bool, config: Path | None) -> None:
+    """Show for each webhook how many notifications are in each state, the oldest that waits, and the disk.
+
+    Read off the folders; the services may be down.
+
+    \b
+    Examples:
+      spooler status
+      spooler status --json | jq '.webhooks.crm.states.failed'
+    """
+    loaded = configuration.load(config)
+    webhooks = status.of_webhooks(loaded, scope.spools(loaded))
+    disk = status.of_disk(loaded)
+    if as_json:
+        members = {"webhooks": {one.webhook: one.as_json() for one in webhooks}, "disk": disk}
+        click.echo(json.dumps(members))
+        return
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = _WIDTH
+    console.print(_table(webhooks))
+    for one in webhooks:
+        if one.held:
+            console.print(
+                Text(f"{one.webhook} is held back: {printable(one.held)}", "yellow"), soft_wrap=True
+            )
+    inodes = "" if disk["free_inodes"] is None else f", {disk['free_inodes']:,} inodes"
+    free = f"disk: {format_size(disk['free_bytes'])}{inodes} free; min_free is "
+    style = "bold red" if disk["shortage"] else ""
+    console.print(Text(free + format_size(disk["min_free_bytes"]), style), soft_wrap=True)
+
+
+def _table(webhooks: list[WebhookStatus]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    table.add_column("webhook", overflow="fold")
+    for heading in (*State, "failed today", "oldest waiting", "last received", "in the last hour"):
+        table.add_column(str(heading), justify="right", overflow="fold")
+    for one in webhooks:
+        counts = [
+            Text(f"{number:,}", _STYLES.get(state, "") if number else "")
+            for state, number in one.found.states.items()
+        ]
+        table.add_row(
+            one.webhook,
+            *counts,
+            f"{one.found.failures_today:,}",
+            _length(one.oldest_seconds),
+            f"{_length(one.last_received_seconds)} ago" if one.found.last_received else "-",
+            f"{one.found.received_lately:,}",
+        )
+    return table
+
+
+def _length(seconds: float | None) -> str:
+    return "-" if seconds is None else format_duration(seconds)

@@ -1,0 +1,74 @@
+"""Pruning: what `[retention]` lets go.
+
+Owns: how old a settled notification is, and from when on a whole day of `done/` is.
+Promises: nothing of `incoming/`, `processing/` and `retry/`, and nothing of a day that isn't over, is ever
+named. Nothing is removed here.
+Does not promise: anything about files in `done/` that are in no day's folder; people put them there.
+"""
+
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+
+from spooler import history
+from spooler.folders import Place, WebhookFolders
+from spooler.name import LOG_SUFFIX, SUFFIX
+from spooler.selection import Filter, select
+from spooler.state import State
+from spooler.units import Keep
+
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+_DAY_LENGTH = timedelta(days=1)
+
+
+def days(folders: WebhookFolders, keep: Keep) -> list[str]:
+    """Return the days of `done/` of which nothing has to be kept any more. Raises: OSError."""
+    return [day for day in _days_that_are_over(folders) if _is_past(folders, _end(day), keep)]
+
+
+def empty_days(folders: WebhookFolders) -> list[str]:
+    """Return the days that are over and whose folders are empty. Raises: OSError."""
+    return [day for day in _days_that_are_over(folders) if not any(folders.entries(State.DONE, day))]
+
+
+def files(folders: WebhookFolders, state: State, keep: Keep) -> Iterator[Place]:
+    """Yield what needn't be kept of `failed/` or `rejected/`, oldest first. Raises: OSError."""
+    for place in select(folders, state, Filter()):
+        with suppress(FileNotFoundError):
+            # It was received before it failed, and its name is looked at sooner than its log.
+            if _is_past(folders, place.received(), keep) and _is_past(folders, _settled(place), keep):
+                yield place
+
+
+def logs(folders: WebhookFolders, state: State, keep: Keep) -> Iterator[str]:
+    """Yield the names of logs in `failed/` or `rejected/` whose file is gone. Raises: OSError."""
+    for entry in folders.entries(state):
+        if entry.name.endswith(LOG_SUFFIX) and entry.is_file(follow_symlinks=False):
+            file = folders.path(state, entry.name.removesuffix(LOG_SUFFIX) + SUFFIX)
+            with suppress(FileNotFoundError):
+                written = datetime.fromtimestamp(entry.stat(follow_symlinks=False).st_mtime, UTC)
+                if _is_past(folders, written, keep) and not file.exists():
+                    yield entry.name
+
+
+def _settled(place: Place) -> datetime:
+    """Return when a notification failed, or a request was refused."""
+    lines = place.log_lines()
+    said = history.moment(lines[-1]) if lines else None
+    return said or place.received()
+
+
+def _days_that_are_over(folders: WebhookFolders) -> list[str]:
+    return [day for day in folders.days() if day < folders.today and _DAY.fullmatch(day) and _end(day)]
+
+
+def _end(day: str) -> datetime | None:
+    try:
+        return datetime.fromisoformat(day).replace(tzinfo=UTC) + _DAY_LENGTH
+    except ValueError:  # the 31st of February
+        return None
+
+
+def _is_past(folders: WebhookFolders, moment: datetime | None, keep: Keep) -> bool:
+    return moment is not None and (folders.clock.now() - moment).total_seconds() >= keep

@@ -1,0 +1,170 @@
+"""Selection: which notifications a person means, by what they are or by an ID.
+
+Owns: the filters, the order in which a folder of a million is gone through, and what an ID may be short for.
+Promises: oldest first, in memory for a slice of the names only. What is gone meanwhile isn't selected.
+Does not promise: that a file is still there when its turn comes.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from spooler.folders import Place, WebhookFolders
+from spooler.name import LOG_SUFFIX, SUFFIX, Name
+from spooler.notification import UNKNOWN_TYPE, Notification
+from spooler.state import State
+
+_SLICE = 100_000  # a million names would take 140 MB, and each slice costs a pass over the folder
+_SHOWN = 3  # of ambiguous ids, in the message
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """What a notification has to be; whatever is None doesn't matter. `since`: received then or later."""
+
+    type: str | None = None
+    since: datetime | None = None
+    contact: str | None = None
+
+    def admits(self, place: Place) -> bool:
+        """Say whether a notification is meant; its body is read only where it has to be.
+
+        Raises: OSError, FileNotFoundError if it moved on.
+        """
+        name = place.name
+        if self.since is not None and (name.received if name else place.received()) < self.since:
+            return False
+        if self.type is not None and name and name.type != self.type:
+            return False
+        if self.contact is None and (self.type is None or name):
+            return True
+        if place.state is State.REJECTED:  # TRUST: its body isn't read
+            return self.contact is None and self.type == UNKNOWN_TYPE
+        said = Notification.read(place.read())
+        if self.type is not None and not name and said.type != self.type:
+            return False
+        return self.contact is None or said.order_key == self.contact
+
+
+def select(folders: WebhookFolders, state: State, wanted: Filter) -> Iterator[Place]:
+    """Yield the notifications of a state that are wanted, oldest first. Raises: OSError."""
+    for day in folders.days_of(state):
+        for name in _in_order(folders, state, day):
+            place = Place(folders, state, name, day)
+            try:
+                if wanted.admits(place):
+                    yield place
+            except FileNotFoundError:
+                continue  # RACE: it moved on
+
+
+def _in_order(folders: WebhookFolders, state: State, day: str) -> Iterator[str]:
+    after = ""
+    while names := _next_slice(folders, state, day, after):
+        yield from names
+        if len(names) < _SLICE:
+            return
+        after = names[-1]
+
+
+def _next_slice(folders: WebhookFolders, state: State, day: str, after: str) -> list[str]:
+    """Return the first names that sort after one, sorted."""
+    names: list[str] = []
+    limit = ""  # names beyond it are of a later slice
+    for entry in folders.notifications(state, day):
+        if entry.name > after and (not limit or entry.name < limit):
+            names.append(entry.name)
+            if len(names) == 2 * _SLICE:
+                names.sort()
+                del names[_SLICE:]
+                limit = names[-1]
+    names.sort()
+    return names[:_SLICE]
+
+
+@dataclass(slots=True)
+class Sought:
+    """An ID, or the beginning of one, and what was found for it: the places of each (webhook, id)."""
+
+    text: str
+    found: dict[tuple[str, str], list[Place]] = field(default_factory=dict)
+
+    @property
+    def places(self) -> list[Place]:
+        """The notifications that are meant; none where there is none, or where it isn't clear which."""
+        exact = {key: places for key, places in self.found.items() if key[1] == self.text}
+        meant = exact or self.found
+        return next(iter(meant.values())) if len(meant) == 1 else []
+
+    @property
+    def problem(self) -> str:
+        """Why nothing is meant; empty where something is."""
+        if self.places:
+            return ""
+        if not self.found:
+            return f"no notification has an ID that begins with {self.text!r}"
+        exact = [key for key in self.found if key[1] == self.text]
+        if exact:
+            webhooks = ", ".join(sorted(webhook for webhook, _id in exact))
+            return f"{self.text!r} is there in several webhooks ({webhooks}): add --webhook NAME"
+        ids = sorted(identifier for _webhook, identifier in self.found)
+        more = ", …" if len(ids) > _SHOWN else ""
+        return f"{self.text!r} may be any of: {', '.join(ids[:_SHOWN])}{more}"
+
+
+def seek(
+    all_folders: Sequence[WebhookFolders], states: Sequence[State], texts: Iterable[str]
+) -> list[Sought]:
+    """Look for IDs, or beginnings of them, or names or paths of files, in one pass over the states' folders.
+
+    Raises: OSError.
+    """
+    sought = {text: Sought(text) for text in texts}
+    beginnings = {text: one for text, one in sought.items() if not _is_file(text)}
+    for text, one in sought.items():
+        if _is_file(text):
+            one.found = _find_file(all_folders, states, text)
+    lengths = sorted({len(text) for text in beginnings})
+    for folders in all_folders if beginnings else ():
+        for state in states:
+            for day in folders.days_of(state):
+                for entry in folders.notifications(state, day):
+                    if name := Name.parse(entry.name):
+                        place = Place(folders, state, entry.name, day)
+                        _note(place, name.id, lengths, beginnings)
+    return list(sought.values())
+
+
+def _note(place: Place, identifier: str, lengths: Sequence[int], beginnings: dict[str, Sought]) -> None:
+    for length in lengths:
+        one = beginnings.get(identifier[:length])
+        if one is None:
+            continue
+        key = (place.folders.webhook, identifier)
+        # It is ambiguous already, and only the ID itself could change that.
+        if key in one.found or len(one.found) <= _SHOWN or identifier == one.text:
+            one.found.setdefault(key, []).append(place)
+            one.found[key].sort(key=lambda found: found.file_name)
+
+
+def _is_file(text: str) -> bool:
+    return "/" in text or text.endswith((SUFFIX, LOG_SUFFIX))
+
+
+def _find_file(
+    all_folders: Sequence[WebhookFolders], states: Sequence[State], text: str
+) -> dict[tuple[str, str], list[Place]]:
+    given = Path(text)
+    file_name = given.name.removesuffix(LOG_SUFFIX).removesuffix(SUFFIX) + SUFFIX
+    found = {}
+    for folders in all_folders:
+        for state in states:
+            for day in folders.days_of(state):
+                place = Place(folders, state, file_name, day)
+                path = place.path
+                if not path.is_file() or path.is_symlink():
+                    continue
+                if "/" not in text or path.parent.resolve() == given.parent.resolve():
+                    found[(folders.webhook, str(path))] = [place]
+    return found

@@ -2,7 +2,8 @@
 
 Owns: the list of what is looked at, and the words for it.
 Promises: nothing is changed or made by looking. Every finding that is not right says what to do.
-Does not promise: to find what only shows under load, or for another user than the one who looks.
+What root asks is answered for the user who owns the spool, for the services run as that user.
+Does not promise: to find what only shows under load.
 """
 
 import http.client
@@ -18,10 +19,11 @@ from spooler.address import Address
 from spooler.config import Configuration, Webhook
 from spooler.errors import KeyFileError
 from spooler.keys import load_key
+from spooler.owner import EXECUTE, READ, WRITE, User, service_user
 from spooler.room import Room
 from spooler.spool import WebhookSpool
 from spooler.state import State
-from spooler.units import format_size
+from spooler.units import format_duration, format_size
 
 _ANSWER_SECONDS = 3.0
 
@@ -45,18 +47,21 @@ class Finding:
 
 def examine(configuration: Configuration) -> Iterator[Finding]:
     """Look at everything that the configuration names."""
+    user = service_user(configuration.spool)
     yield Finding(Verdict.RIGHT, "configuration", f"{configuration.path}")
+    yield from _unreadable("configuration", configuration.path, user)
     yield from _disk(configuration)
     for webhook in configuration.webhooks.values():
-        yield from _keys(webhook)
+        yield from _keys(webhook, user)
         yield from _certificates(webhook, configuration)
-        yield from _folders(WebhookSpool(configuration.spool, webhook.name))
-        yield from _scripts(webhook)
+        yield from _folders(WebhookSpool(configuration.spool, webhook.name), user)
+        yield from _scripts(webhook, user)
+        yield from _retention(webhook, configuration)
     yield from _port(configuration)
     yield from _alerts(configuration)
 
 
-def _keys(webhook: Webhook) -> Iterator[Finding]:
+def _keys(webhook: Webhook, user: User) -> Iterator[Finding]:
     subject = f"webhook {webhook.name}"
     if not webhook.signed:
         yield Finding(Verdict.NOTICE, subject, 'accepts unsigned requests from anybody (signature = "none")')
@@ -67,6 +72,7 @@ def _keys(webhook: Webhook) -> Iterator[Finding]:
             yield Finding(Verdict.WRONG, subject, str(error))
             continue
         yield Finding(Verdict.RIGHT, subject, f"{path}: {key.kind}, {key.bits} bits, {key.fingerprint}")
+        yield from _unreadable(subject, path, user)
         for warning in key.warnings:
             yield Finding(Verdict.NOTICE, subject, f"{path}: {warning}")
 
@@ -85,29 +91,57 @@ def _disk(configuration: Configuration) -> Iterator[Finding]:
     yield Finding(verdict, "disk", text)
 
 
-def _folders(spool: WebhookSpool) -> Iterator[Finding]:
+def _folders(spool: WebhookSpool, user: User) -> Iterator[Finding]:
     subject = f"webhook {spool.webhook}"
     folders = [spool.folder(state) for state in State]
     missing = [folder for folder in folders if not folder.exists()]
-    closed = [folder for folder in folders if folder.exists() and not _is_writable(folder)]
-    for folder in closed:
-        yield Finding(Verdict.WRONG, subject, f"{folder}: can't be written by user id {os.geteuid()}")
+    days = [spool.folder(State.DONE) / spool.today]
+    closed = [
+        (folder, barrier)
+        for folder in (*folders, *days)
+        if folder.exists() and (barrier := _barrier(folder, user))
+    ]
+    for folder, barrier in closed:
+        where = "" if barrier == folder.resolve() else f", because of {barrier}"
+        text = f"{folder}: can't be written by {user.name}{where} (chown, chmod u+rwx)"
+        yield Finding(Verdict.WRONG, subject, text)
     if len({folder.stat().st_dev for folder in folders if folder.exists()}) > 1:
         yield Finding(Verdict.WRONG, subject, f"{spool.base}: its folders are on more than one file system")
     if missing:
         names = ", ".join(folder.name for folder in missing)
         yield Finding(Verdict.NOTICE, subject, f"{spool.base}: {names} will be made at the start")
+        yield from _unmakeable(spool, user)
     elif not closed:
-        yield Finding(Verdict.RIGHT, subject, f"{spool.base}: all folders can be written")
+        text = f"{spool.base}: all folders can be written by {user.name}, and are on one file system"
+        yield Finding(Verdict.RIGHT, subject, text)
     if spool.paused:
-        yield Finding(Verdict.NOTICE, subject, f"paused: remove {spool.base / 'paused'} to let it go on")
+        yield Finding(Verdict.NOTICE, subject, f"paused: spooler resume {spool.webhook} lets it go on")
 
 
-def _is_writable(folder: Path) -> bool:
-    return folder.is_dir() and os.access(folder, os.R_OK | os.W_OK | os.X_OK)
+def _unmakeable(spool: WebhookSpool, user: User) -> Iterator[Finding]:
+    """Say so where the user can't make the missing folders either."""
+    place = spool.base
+    while not place.exists():
+        place = place.parent
+    if barrier := _barrier(place, user):
+        text = f"{spool.base}: can't be made by {user.name}, because of {barrier}"
+        yield Finding(Verdict.WRONG, f"webhook {spool.webhook}", text)
 
 
-def _scripts(webhook: Webhook) -> Iterator[Finding]:
+def _barrier(folder: Path, user: User) -> Path | None:
+    if user.is_caller and not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+        return folder  # the kernel knows more than owner, group and mode
+    return user.barrier(folder, READ | WRITE | EXECUTE)
+
+
+def _unreadable(subject: str, path: Path, user: User) -> Iterator[Finding]:
+    if barrier := user.barrier(path, READ):
+        where = "" if barrier == path.resolve() else f", because of {barrier}"
+        text = f"{path}: can't be read by {user.name}{where} (chgrp, chmod g+r)"
+        yield Finding(Verdict.WRONG, subject, text)
+
+
+def _scripts(webhook: Webhook, user: User) -> Iterator[Finding]:
     subject = f"webhook {webhook.name}"
     try:
         found = dropins.examine(webhook.processors)
@@ -115,15 +149,34 @@ def _scripts(webhook: Webhook) -> Iterator[Finding]:
         text = f"{webhook.processors}: can't be read ({error.strerror}): nothing is processed until it can"
         yield Finding(Verdict.WRONG, subject, text)
         return
+    if barrier := user.barrier(webhook.processors, READ | EXECUTE):
+        text = f"{webhook.processors}: can't be read by {user.name}, because of {barrier}"
+        yield Finding(Verdict.WRONG, subject, text)
     for path, ignored in found:
-        yield Finding(
-            Verdict.NOTICE if ignored else Verdict.RIGHT,
-            subject,
-            f"{path}: {'ignored, because ' + ignored if ignored else 'runs'}",
-        )
+        yield _script(subject, path, ignored, user)
     if all(ignored for _path, ignored in found):
         text = f"{webhook.processors}: no script runs: every notification goes straight to done/"
         yield Finding(Verdict.NOTICE, subject, text)
+
+
+def _script(subject: str, path: Path, ignored: str, user: User) -> Finding:
+    if ignored:
+        return Finding(Verdict.NOTICE, subject, f"{path}: ignored, because {ignored}")
+    if barrier := user.barrier(path, EXECUTE):
+        where = "it" if barrier == path.resolve() else f"in {barrier}"
+        text = f"{path}: ignored, because {user.name} may not run {where} (chmod o+x, or chgrp and chmod g+x)"
+        return Finding(Verdict.WRONG, subject, text)
+    return Finding(Verdict.RIGHT, subject, f"{path}: runs")
+
+
+def _retention(webhook: Webhook, configuration: Configuration) -> Iterator[Finding]:
+    keep, window = configuration.retention.done, webhook.processing.deduplicate_for
+    if keep < window:
+        text = (
+            f"what is done is kept for {format_duration(keep)} and repeats are looked for over "
+            f"{format_duration(window)} (deduplicate_for): one that comes after `spooler prune` would be run"
+        )
+        yield Finding(Verdict.NOTICE, f"webhook {webhook.name}", text)
 
 
 def _port(configuration: Configuration) -> Iterator[Finding]:

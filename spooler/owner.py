@@ -36,6 +36,11 @@ class User:
         groups = os.getgrouplist(entry.pw_name, entry.pw_gid)
         return cls(uid, entry.pw_gid, frozenset(groups), entry.pw_name)
 
+    @property
+    def is_caller(self) -> bool:
+        """Whether it is the user whom this process acts as."""
+        return self.uid == os.geteuid()
+
     def may(self, path: Path, rights: int) -> bool:
         """Say whether owner, group and mode give all of `rights`, on the file itself. Raises: OSError."""
         status = path.stat()

@@ -5,8 +5,10 @@
 
 import os
 import resource
+import shutil
 import socket
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -27,6 +29,9 @@ from spooler.spool import WebhookSpool
 # Real files and processes take what time they take.
 settings.register_profile("spooler", deadline=None)
 settings.load_profile("spooler")
+
+
+NOBODY = 65534  # a user without rights, on Debian as elsewhere
 
 
 class FakeClock:
@@ -90,6 +95,15 @@ def key_pair(tmp_path_factory: pytest.TempPathFactory) -> KeyPair:
     private = keypair.generate()
     keypair.write_pair(folder, private)
     return KeyPair(private, folder / "private.pem", folder / "public.pem", folder / "public.xml")
+
+
+@pytest.fixture
+def open_to_all() -> Iterator[Path]:
+    """A folder that every user may enter; pytest's own may only be entered by the one who tests."""
+    folder = Path(tempfile.mkdtemp(prefix="spooler-open-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
 
 
 @pytest.fixture

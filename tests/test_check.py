@@ -1,16 +1,21 @@
 """`spooler check`: what is right, what is worth a notice, what is wrong."""
 
 import json
+import os
+import pwd
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from conftest import KeyPair, free_port, write_config, write_script
+from conftest import NOBODY, KeyPair, free_port, write_config, write_script
 from running_service import make_site, running
 
 from spooler import check, config
 from spooler.check import Finding, Verdict
+from spooler.spool import WebhookSpool
+from spooler.state import State
 
 RECEIVER = '[receiver]\nlisten = "127.0.0.1:{port}"\n'
 
@@ -80,7 +85,45 @@ def test_unsigned_webhooks_and_pauses_are_pointed_at(tmp_path: Path) -> None:
     (tmp_path / "spool" / "crm" / "paused").touch()
     notice = texts(look(path), Verdict.NOTICE)
     assert 'accepts unsigned requests from anybody (signature = "none")' in notice
-    assert "paused: remove" in notice
+    assert "paused: spooler resume crm lets it go on" in notice
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give folders to others")
+def test_what_root_asks_is_answered_for_the_user_who_owns_the_spool(
+    path: Path, open_to_all: Path, key_pair: KeyPair
+) -> None:
+    key = open_to_all / "key.pem"
+    shutil.copy(key_pair.public_pem, key)
+    path = write_config(open_to_all, RECEIVER.format(port=free_port()), key=key)
+    script = write_script(open_to_all / "processors", "10-runs", "exit 0")
+    spool = WebhookSpool(open_to_all / "spool", "crm")
+    spool.prepare()
+    for place in (spool.root, spool.base, *spool.base.iterdir()):
+        os.chown(place, NOBODY, NOBODY)
+    for place in (path, key):
+        place.chmod(0o644)
+    assert texts(look(path), Verdict.WRONG) == ""
+    assert f"all folders can be written by {pwd.getpwuid(NOBODY).pw_name}" in texts(look(path), Verdict.RIGHT)
+
+    key.chmod(0o600)
+    script.chmod(0o700)
+    os.chown(spool.folder(State.FAILED), 0, 0)
+    wrong = texts(look(path), Verdict.WRONG)
+    assert f"{key}: can't be read by nobody (" in wrong
+    assert f"{script}: ignored, because nobody may not run it" in wrong
+    assert f"{spool.folder(State.FAILED)}: can't be written by nobody (" in wrong
+    assert wrong.count("\n") == 2
+
+    open_to_all.chmod(0o700)
+    wrong = texts(look(path), Verdict.WRONG)
+    assert f"{path}: can't be read by nobody, because of {open_to_all}" in wrong
+
+
+def test_a_retention_shorter_than_the_window_for_repeats_is_pointed_at(path: Path) -> None:
+    assert "deduplicate_for" not in texts(look(path), Verdict.NOTICE)
+    path.write_text(f'{path.read_text()}\n[retention]\ndone = "12h"\n')
+    notice = texts(look(path), Verdict.NOTICE)
+    assert "kept for 12h and repeats are looked for over 1d (deduplicate_for)" in notice
 
 
 @pytest.mark.parametrize("listen", ["127.0.0.1:{port}", "unix:{root}/receiver.sock"])

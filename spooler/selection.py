@@ -103,7 +103,12 @@ class Sought:
         if self.places:
             return ""
         if not self.found:
-            return f"no notification has an ID that begins with {self.text!r}"
+            by_file = f"there is no notification {self.text!r}"
+            return (
+                by_file
+                if _is_file(self.text)
+                else f"no notification has an ID that begins with {self.text!r}"
+            )
         exact = [key for key in self.found if key[1] == self.text]
         if exact:
             webhooks = ", ".join(sorted(webhook for webhook, _id in exact))

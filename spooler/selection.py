@@ -144,7 +144,7 @@ def seek(
 def _note(place: Place, identifier: str, lengths: Sequence[int], beginnings: dict[str, Sought]) -> None:
     for length in lengths:
         one = beginnings.get(identifier[:length])
-        if one is None:
+        if one is None or length > len(identifier):
             continue
         key = (place.folders.webhook, identifier)
         # It is ambiguous already, and only the ID itself could change that.

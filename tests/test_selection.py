@@ -1,0 +1,117 @@
+"""Which notifications are meant, out of how many there may be."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from commands import make_spool, put
+from conftest import write_config
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spooler import selection
+from spooler.folders import Place
+from spooler.person import PersonsSpool
+from spooler.selection import Filter, Sought, seek, select
+from spooler.state import State
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> PersonsSpool:
+    return make_spool(write_config(tmp_path))
+
+
+@pytest.mark.parametrize("number", [0, 1, 9, 10, 11, 20, 57])
+def test_every_name_comes_once_and_in_order_however_many_slices_it_takes(
+    spool: PersonsSpool, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    monkeypatch.setattr(selection, "_SLICE", 10)
+    names = [put(spool, State.FAILED, f"id-{one}", age=(one * 37) % 101).name for one in range(number)]
+    assert [place.file_name for place in select(spool, State.FAILED, Filter())] == sorted(names)
+
+
+def test_files_that_move_out_meanwhile_are_no_obstacle(
+    spool: PersonsSpool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(selection, "_SLICE", 5)
+    names = {put(spool, State.FAILED, f"id-{one}", age=one).name for one in range(23)}
+    moved = []
+    for place in select(spool, State.FAILED, Filter(contact="1")):
+        moved.append(spool.retry(State.FAILED, place.file_name))
+        if len(moved) == 1:  # and one that another person takes
+            taken = max(names)
+            spool.path(State.FAILED, taken).unlink()
+    assert set(moved) == names - {taken}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "meant"),
+    [
+        (Filter(), True),
+        (Filter(type="optout"), True),
+        (Filter(type="other"), False),
+        (Filter(contact="7"), True),
+        (Filter(contact="70"), False),
+        (Filter(type="optout", contact="7"), True),
+        (Filter(type="other", contact="7"), False),
+    ],
+)
+@pytest.mark.parametrize("named", ["by a person", "by the receiver"])
+def test_a_filter_admits_what_is_all_that_it_says(
+    spool: PersonsSpool, named: str, wanted: Filter, meant: bool
+) -> None:
+    path = put(spool, State.INCOMING, type_="optout", contact=7)
+    if named == "by a person":
+        path = path.rename(path.with_name("hand.json"))
+    assert wanted.admits(Place(spool, State.INCOMING, path.name)) is meant
+
+
+def test_the_body_of_a_refused_request_has_no_say(spool: PersonsSpool) -> None:
+    os.rename(put(spool, State.REJECTED), spool.path(State.REJECTED, "hand.json"))  # noqa: PTH104
+    place = Place(spool, State.REJECTED, "hand.json")
+    assert not Filter(contact="1").admits(place)
+    assert not Filter(type="contact_modified").admits(place)
+    assert Filter(type="unknown").admits(place)
+
+
+IDS = ["a", "ab", "abc", "abd", "b-1", "b-2"]
+
+
+@given(st.lists(st.sampled_from(["a", "ab", "abc", "abd", "b", "b-", "b-1", "c", "abcd"]), min_size=1))
+def test_a_beginning_means_an_id_if_it_is_one_or_only_one_begins_so(texts: Sequence[str]) -> None:
+    found = [Sought(text) for text in dict.fromkeys(texts)]
+    beginnings = {one.text: one for one in found}
+    lengths = sorted({len(text) for text in beginnings})
+    place = Place(PersonsSpool(Path("/nowhere"), "crm"), State.FAILED, "x.json")
+    for identifier in IDS:
+        selection._note(place, identifier, lengths, beginnings)
+    for one in found:
+        fitting = [identifier for identifier in IDS if identifier.startswith(one.text)]
+        clear = one.text in IDS or len(fitting) == 1
+        assert bool(one.places) is clear
+        assert bool(one.problem) is not clear
+
+
+def test_a_whole_id_is_found_among_many_that_begin_so(spool: PersonsSpool) -> None:
+    for number in range(30):
+        put(spool, State.FAILED, f"a{number}")
+    put(spool, State.FAILED, "a")
+    whole, short = seek([spool], [State.FAILED], ["a", "a1"])
+    assert [place.file_name.split("_")[1] for place in whole.places] == ["a"]
+    assert [place.file_name.split("_")[1] for place in short.places] == ["a1"]
+    (ambiguous,) = seek([spool], [State.FAILED], ["a2"])
+    assert ambiguous.places
+    spool.path(State.FAILED, ambiguous.places[0].file_name).unlink()
+    (ambiguous,) = seek([spool], [State.FAILED], ["a2"])
+    assert ambiguous.problem.startswith("'a2' may be any of: a2")
+    assert ambiguous.problem.endswith(", …")
+
+
+def test_a_file_is_found_by_its_path_only_if_it_is_that_one(spool: PersonsSpool, tmp_path: Path) -> None:
+    path = put(spool, State.DONE)
+    other = tmp_path / path.name
+    other.touch()
+    found, not_found = seek([spool], list(State), [str(path), str(other)])
+    assert [place.path for place in found.places] == [path]
+    assert not_found.problem == f"there is no notification {str(other)!r}"

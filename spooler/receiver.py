@@ -10,6 +10,7 @@ Logs: one line per notification and per refusal.
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from threading import Lock
 from typing import Any
 
@@ -92,6 +93,12 @@ class Receiver:
             start_response("503 Service Unavailable", head)
             return [Answer.UNAVAILABLE.text.encode()]
         return answer
+
+    @property
+    def folders(self) -> list[Path]:
+        """The folders that it writes to; nothing else has to be writable."""
+        spools = [endpoint.spool for endpoint in self._endpoints.values()]
+        return [spool.folder(state) for spool in spools for state in _RECEIVER_STATES]
 
     @property
     def counts(self) -> Counts:

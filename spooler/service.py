@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from spooler.config import Configuration
+from spooler.confinement import Confinement
 from spooler.listening import Listener, listen
 from spooler.lock import ProcessorLock
 from spooler.log import get_logger
@@ -103,11 +104,18 @@ def _receiver_children(
 
 
 def _run_receiver(receiver: Receiver, listeners: list[Listener], max_body_bytes: int, pulse: Pulse) -> None:
+    confinement = Confinement(receiver.folders)
+    if not confinement.restrict():
+        get_logger().info("not confined", reason="this kernel has no Landlock")
     server = Server(receiver, listeners, max_body_bytes)
     reload_wanted: list[bool] = []
 
     def each_second() -> None:
         pulse.beat(receiver.counts)
+        if confinement.is_outdated:
+            # Only a new process can be given the new folder; the supervisor starts one.
+            get_logger().warning("beginning anew", reason="a folder of the spool was replaced")
+            server.stop()
         if reload_wanted:
             reload_wanted.clear()
             receiver.reload_keys()

@@ -433,3 +433,20 @@ def test_a_processor_alone_works_through_what_a_receiver_alone_has_stored(tmp_pa
         assert post(receiver.address, make_body()).status == 200
         assert receiver.stop() == 0
     assert len(site.files("incoming")) == 1
+
+
+def test_the_receiver_can_write_to_its_own_folders_only_and_finds_them_when_they_are_replaced(
+    tmp_path: Path,
+) -> None:
+    site = make_site(tmp_path / "site", receiver="workers = 1")
+    with running(site, "receive") as service:
+        assert post(service.address, make_body(1)).status == 200
+        kept = site.folder("incoming").rename(tmp_path / "kept")
+        assert post(service.address, make_body(2)).status == 503
+        site.folder("incoming").mkdir()
+        if "not confined" not in service.log():
+            service.wait_for("beginning anew")
+        wait_until(lambda: post(service.address, make_body(3)).status == 200)
+        assert service.stop() == 0
+    assert len(list(kept.glob("*.json"))) == 1
+    assert len(site.files("incoming")) == 1

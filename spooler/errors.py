@@ -34,6 +34,10 @@ class KeyFileError(ConfigurationError):
     """A key file can't be used; the line says which, what it is and what was expected."""
 
 
+class CertificateFileError(SpoolerError):
+    """A client certificate's file can't be used; the line says which, what it is and what was expected."""
+
+
 class SpoolUnusableError(ConfigurationError):
     """A folder of the spool can't be made, read or written."""
 

@@ -7,15 +7,18 @@ Does not promise: that a certificate is valid; the proxy has checked the chain, 
 """
 
 import base64
-import hashlib
 import ipaddress
-import ssl
+import re
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import unquote
 
+from spooler.certificates import fingerprint
+
 UNIX = "unix"
 _WAITRESS_UNIX_PEER = "localhost"  # waitress' address for every peer on a Unix socket; TCP peers are numeric
+# To the letter as nginx writes it: two headers, which arrive as one with a comma between, are no certificate.
+_PEM = re.compile(r"-----BEGIN CERTIFICATE-----\n([A-Za-z0-9+/=\n]+)\n-----END CERTIFICATE-----\n?")
 
 Environ = Mapping[str, Any]
 
@@ -23,13 +26,14 @@ Environ = Mapping[str, Any]
 def peer(environ: Environ, trusted_proxy: str) -> str:
     """Return the client's address: the connection's, or what the trusted proxy says of it."""
     address = _address(environ)
-    if address == trusted_proxy:
-        claimed = str(environ.get("HTTP_X_FORWARDED_FOR", "")).rpartition(",")[2].strip()
-        try:
-            return str(ipaddress.ip_address(claimed))
-        except ValueError:
-            return address
-    return address
+    if address != _plain(trusted_proxy):
+        return address
+    # TRUST: the shipped proxies write the header over; one that appends has the last word.
+    claimed = str(environ.get("HTTP_X_FORWARDED_FOR", "")).rpartition(",")[2].strip()
+    try:
+        return str(ipaddress.ip_address(claimed))
+    except ValueError:
+        return address
 
 
 def certificate_fingerprint(environ: Environ, trusted_proxy: str) -> str | None:
@@ -38,7 +42,7 @@ def certificate_fingerprint(environ: Environ, trusted_proxy: str) -> str | None:
     None where there is none, where it can't be read or two headers differ, and from anybody but the
     trusted proxy. TRUST: the headers are anybody's to send.
     """
-    if _address(environ) != trusted_proxy:
+    if _address(environ) != _plain(trusted_proxy):
         return None
     found = {
         _of_client_cert(environ.get("HTTP_CLIENT_CERT")),
@@ -49,9 +53,20 @@ def certificate_fingerprint(environ: Environ, trusted_proxy: str) -> str | None:
 
 
 def _address(environ: Environ) -> str:
-    # A socket that listens on [::] shows IPv4 peers in this form.
-    address = str(environ.get("REMOTE_ADDR", "")).removeprefix("::ffff:")
-    return UNIX if address in {"", _WAITRESS_UNIX_PEER} else address
+    address = str(environ.get("REMOTE_ADDR", ""))
+    return UNIX if address in {"", _WAITRESS_UNIX_PEER} else _plain(address)
+
+
+def _plain(address: str) -> str:
+    """Return an IP address as there is one way to write it; what is none as it is.
+
+    A socket that listens on [::] shows IPv4 peers as ::ffff:127.0.0.1.
+    """
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    return str(getattr(found, "ipv4_mapped", None) or found)
 
 
 def _of_client_cert(value: str | None) -> str | None:
@@ -60,16 +75,19 @@ def _of_client_cert(value: str | None) -> str | None:
         return ""
     if len(value) < 3 or value[0] != ":" or value[-1] != ":":
         return None
-    try:
-        return hashlib.sha256(base64.b64decode(value[1:-1], validate=True)).hexdigest()
-    except ValueError:
-        return None
+    return _of_base64(value[1:-1])
 
 
 def _of_nginx(value: str | None) -> str | None:
+    """Return the fingerprint in an `X-SSL-Client-Cert`: PEM with %XX; empty if there is no such header."""
     if not value:
         return ""
+    pem = _PEM.fullmatch(unquote(value))
+    return _of_base64(pem[1].replace("\n", "")) if pem else None
+
+
+def _of_base64(encoded: str) -> str | None:
     try:
-        return hashlib.sha256(ssl.PEM_cert_to_DER_cert(unquote(value))).hexdigest()
+        return fingerprint(base64.b64decode(encoded, validate=True))
     except ValueError:
         return None

@@ -11,6 +11,7 @@ from rich.text import Text
 from spooler import check
 from spooler import config as configuration
 from spooler.check import Verdict
+from spooler.cli import certificate as certificates
 from spooler.cli.options import config_option, json_option
 from spooler.errors import Exit
 
@@ -20,15 +21,32 @@ _STYLES = {Verdict.RIGHT: "green", Verdict.NOTICE: "yellow", Verdict.WRONG: "bol
 @click.command(name="check")
 @config_option
 @json_option
-def command(config: Path | None, as_json: bool) -> int:
+@click.option(
+    "--certificate",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Print the client_certificates line for this .pfx, .pem, .crt or .cer, and do nothing else.",
+)
+@click.option(
+    "--password-file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Holds the password of the .pfx; else it is asked for, on a terminal.",
+)
+def command(config: Path | None, as_json: bool, certificate: Path | None, password_file: Path | None) -> int:
     """Look at keys, folders, free space, scripts, the port and alerts; one line each.
 
     Exit status 1 if anything is wrong; a notice is not wrong.
 
     \b
-    Example:
+    Examples:
       spooler check --config /etc/spooler/spooler.toml
+      spooler check --certificate sender.pfx
     """
+    if certificate is not None:
+        return certificates.show(certificate, password_file, as_json)
+    if password_file is not None:
+        raise click.UsageError("--password-file goes with --certificate", click.get_current_context())
     findings = check.examine(configuration.load(config))
     console = Console(highlight=False, soft_wrap=True)
     status = Exit.OK

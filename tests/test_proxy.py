@@ -41,6 +41,20 @@ def test_a_proxy_on_a_unix_socket_is_believed_where_it_is_the_trusted_one() -> N
 @pytest.mark.parametrize(
     ("trusted", "address"),
     [
+        (LOOPBACK, "::ffff:127.0.0.1"),
+        ("::ffff:127.0.0.1", LOOPBACK),
+        ("0:0:0:0:0:0:0:1", "::1"),
+        ("2001:DB8::1", "2001:db8::1"),
+    ],
+)
+def test_the_proxy_is_known_however_its_address_is_written(trusted: str, address: str) -> None:
+    assert of(trusted, address, **EVERYBODY) == FINGERPRINT
+    assert peer({"REMOTE_ADDR": address, "HTTP_X_FORWARDED_FOR": STRANGER}, trusted) == STRANGER
+
+
+@pytest.mark.parametrize(
+    ("trusted", "address"),
+    [
         (LOOPBACK, STRANGER),
         (LOOPBACK, "127.0.0.11"),
         (LOOPBACK, "::1"),
@@ -68,6 +82,10 @@ def test_nobody_but_the_trusted_proxy_is_believed(trusted: str, address: str) ->
         {"HTTP_CLIENT_CERT": ":not base64:"},
         {"HTTP_CLIENT_CERT": nginx(RIGHT)},
         {"HTTP_X_SSL_CLIENT_CERT": rfc_9440(RIGHT)},
+        # One header sent twice arrives as one, with a comma between.
+        {"HTTP_X_SSL_CLIENT_CERT": f"{nginx(RIGHT)}, {nginx(OTHER)}"},
+        {"HTTP_X_SSL_CLIENT_CERT": f"{nginx(RIGHT)}, {nginx(RIGHT)}"},
+        {"HTTP_X_SSL_CLIENT_CERT": nginx(RIGHT).replace("%0A", "%0A*", 3)},
         {"HTTP_X_SSL_CLIENT_CERT": nginx(RIGHT)[20:]},
         {"HTTP_X_SSL_CLIENT_CERT": "-----BEGIN CERTIFICATE-----\u00e9-----END CERTIFICATE-----"},
         {"HTTP_CLIENT_CERT": rfc_9440(RIGHT), "HTTP_X_SSL_CLIENT_CERT": nginx(OTHER)},

@@ -160,7 +160,7 @@ def test_a_certificate_of_the_same_ca_that_is_not_on_the_list_is_refused_by_the_
     assert not door.stored(body)
 
 
-@pytest.mark.parametrize("who", ["stranger", "expired"])
+@pytest.mark.parametrize("who", ["stranger", "namesake", "expired"])
 def test_a_certificate_that_does_not_stand_the_check_never_reaches_the_receiver(door: Door, who: str) -> None:
     before, body = door.service.log(), make_body()
     identity: Identity = getattr(door.certificates, who)
@@ -233,25 +233,77 @@ def test_who_goes_past_the_proxy_is_not_believed(door: Door) -> None:
 # --- limits
 
 
-@pytest.mark.parametrize("chunked", [False, True])
-def test_a_body_of_the_limit_is_taken_and_one_byte_more_is_too_large(door: Door, chunked: bool) -> None:
-    for size, status in ((MIB, 200), (MIB + 1, 413)):
-        body = make_body(size=size)
+def _start(body: bytes, *lines: str) -> bytes:
+    return head(body, *lines, "Connection: close").replace(b"Host: localhost", f"Host: {NAME}".encode())
+
+
+def _chunked(body: bytes) -> bytes:
+    return b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
+
+
+def test_a_body_of_the_limit_is_taken(door: Door) -> None:
+    for chunked in (False, True):
+        body = make_body(size=MIB)
         lines = ["Transfer-Encoding: chunked"] if chunked else []
-        start = head(body, *lines, "Connection: close").replace(b"localhost", NAME.encode())
-        wire = b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body) if chunked else body
-        answer = door.front.exchange(start, wire, identity=door.certificates.listed)
-        assert status_of(answer) == status, (size, answer[:300])
-        assert door.stored(body) == (status == 200)
+        wire = _chunked(body) if chunked else body
+        answer = door.front.exchange(_start(body, *lines), wire, identity=door.certificates.listed)
+        assert status_of(answer) == 200, answer[:300]
+        assert door.stored(body)
+
+
+def test_one_byte_more_is_too_large_for_the_proxy_itself(door: Door) -> None:
+    before, body = door.service.log(), make_body(size=MIB + 1)
+    assert status_of(door.front.exchange(_start(body), identity=door.certificates.listed)) == 413
+    assert door.service.log() == before
+
+
+def test_one_byte_more_in_chunks_is_never_stored(door: Door) -> None:
+    """Caddy 2.6 finds out while it hands on, and then says 413 or 502, by chance."""
+    body = make_body(size=MIB + 1)
+    sent = (_start(body, "Transfer-Encoding: chunked"), _chunked(body))
+    status = status_of(door.front.exchange(*sent, identity=door.certificates.listed))
+    assert status in ({413} if door.front.kind == "nginx" else {413, 502})
+    assert not any(
+        path.stat().st_size >= MIB and path.read_bytes() in body
+        for path in door.service.site.files("incoming")
+    )
+
+
+def test_a_body_that_stops_in_the_middle_is_never_answered_with_200(
+    kind: str, certificates: Certificates
+) -> None:
+    body = make_body(size=4000)
+    with _listening() as listening:
+        upstream = f"{HOST}:{listening.getsockname()[1]}"
+        with fronting(kind, certificates, upstream) as front, front.connect() as stalled:
+            stalled.sendall(_start(body) + body[:2000])
+            try:
+                answer = read_all(stalled)
+            except ssl.SSLError:  # Caddy cuts the connection where it may
+                answer = b""
+            assert status_of(answer) != 200
+            assert not select.select([listening], [], [], 0)[0]
+
+
+def test_a_receiver_that_is_killed_before_it_answers_is_no_200(kind: str, certificates: Certificates) -> None:
+    body = make_body()
+    with _listening() as listening:
+        upstream = f"{HOST}:{listening.getsockname()[1]}"
+        with fronting(kind, certificates, upstream) as front, concurrent.futures.ThreadPoolExecutor(1) as one:
+            sent = one.submit(front.request, body, signed(body))
+            connection, _ = listening.accept()
+            with connection:
+                wait_until(lambda: select.select([connection], [], [], 0)[0])
+            assert sent.result().status == 502
 
 
 def test_headers_as_large_as_the_sender_may_need_are_taken_and_too_large_ones_are_refused(door: Door) -> None:
     listed = door.certificates.listed
     assert door.deliver(make_body(), listed, {"X-Padding": "x" * 8000}).status == 200
     for padding in ({"X-Padding": "x" * 17_000}, {f"X-{n}": "x" * 1000 for n in range(40)}):
-        body = make_body()
-        assert door.deliver(body, listed, padding).status == 431
-        assert not door.stored(body)
+        before = door.service.log()
+        assert door.deliver(make_body(), listed, padding).status == 431
+        assert door.service.log() == before
 
 
 def test_a_mass_mailing_from_one_address_runs_into_no_limit(door: Door) -> None:

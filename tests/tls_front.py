@@ -8,6 +8,7 @@ Promises: every proxy that was started is ended, by its own number, when its `wi
 import contextlib
 import http.client
 import os
+import random
 import re
 import shutil
 import signal
@@ -21,7 +22,6 @@ from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
 
-from conftest import free_port
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -81,20 +81,23 @@ class Certificates:
     server: Identity
     listed: Identity
     unlisted: Identity  # of the same CA
-    stranger: Identity  # of another CA, with the listed one's name
+    stranger: Identity  # of another CA
+    namesake: Identity  # of another CA that bears the name of the right one
     expired: Identity
 
 
 def make_certificates(folder: Path) -> Certificates:
     folder.mkdir()
     authority = issue(folder, "Test CA", ca=True)
-    other = issue(folder, "Test CA", ca=True)
+    other = issue(folder, "Other CA", ca=True)
+    false = issue(folder, "Test CA", ca=True)
     return Certificates(
         authority=authority,
         server=issue(folder, NAME, issue(folder, "Server CA", ca=True)),
         listed=issue(folder, "sender.example", authority),
         unlisted=issue(folder, "other.example", authority),
         stranger=issue(folder, "sender.example", other),
+        namesake=issue(folder, "sender.example", false),
         expired=issue(folder, "sender.example", authority, days=-1),
     )
 
@@ -247,7 +250,7 @@ def fronting(
     kind: str, certificates: Certificates, upstream: str, *, certified: bool = True
 ) -> Iterator[Front]:
     """Run a proxy with the shipped configuration in front of `upstream`; gives it when it is ready."""
-    port = free_port()
+    port = _free_port()
     with tempfile.TemporaryDirectory(prefix="front-") as name:  # short: paths of sockets may not be long
         folder = Path(name)
         text = shipped(kind, folder, certificates, upstream, port, certified=certified)
@@ -271,6 +274,14 @@ def fronting(
                 process.kill()
                 process.wait()
                 raise
+
+
+def _free_port() -> int:
+    """Return a port that is free at all addresses, and that the kernel gives to no client meanwhile."""
+    while True:
+        port = random.randrange(20_000, 30_000)
+        with contextlib.suppress(OSError), socket.create_server(("", port)):
+            return port
 
 
 def _listens(port: int) -> bool:

@@ -8,6 +8,7 @@ Does not promise: to know what a body says, or when a notification is due.
 Logs: nothing; what went wrong is raised.
 """
 
+import errno
 import fcntl
 import os
 import secrets

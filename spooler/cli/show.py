@@ -89,7 +89,7 @@ def _show_line(line: Line) -> None:
     seconds = "" if line.get("seconds") is None else f", {line['seconds']} s"
     run = f"attempt {line.get('attempt')}, {line.get('script')}: exit {line.get('exit')}{seconds}"
     click.echo(f"{at}  {printable(run)}")
-    _show_text(str(line.get("output") or ""), "    ")
+    _show_text(str(line.get("output") or "").rstrip("\n"), "    ")
 
 
 def _show_text(text: str, margin: str) -> None:

@@ -110,7 +110,7 @@ class Attempt:
             "SPOOLER_ID": identifier,
             "SPOOLER_TYPE": kind,
             "SPOOLER_CONTACT": notification.contact,
-            "SPOOLER_RECEIVED": history.iso(received or self.spool.written(State.PROCESSING, path.name)),
+            "SPOOLER_RECEIVED": history.iso(received or self.spool.received(State.PROCESSING, path.name)),
             "SPOOLER_ATTEMPT": str(attempt),
             "SPOOLER_MAX_ATTEMPTS": str(self.webhook.processing.max_attempts),
             "SPOOLER_TEST": "1" if notification.is_test else "0",

@@ -22,10 +22,13 @@ Lanes = tuple[str, ...]
 class Backlog:
     """What waits for one webhook."""
 
-    def __init__(self, lanes_of: Callable[[State, str], Lanes], order: Callable[[str], str] = str) -> None:
+    def __init__(
+        self, lanes_of: Callable[[State, str], Lanes | None], order: Callable[[str], str] = str
+    ) -> None:
         """Make an empty backlog.
 
-        lanes_of: looks up a notification's lanes; called once for each, when its turn comes.
+        lanes_of: looks up a notification's lanes, when its turn comes; None if that can't be told now. It is
+            called once for each, and again at each `update` for which it couldn't tell.
         order: gives the text by which a name sorts, where that isn't the name itself.
         """
         self._lanes_of = lanes_of
@@ -39,6 +42,7 @@ class Backlog:
         self._busy: set[str] = set()  # lanes of those that are running
         self._lanes: dict[str, list[tuple[str, str]]] = {}  # lane -> heap of (order, name)
         self._member_of: dict[str, Lanes] = {}
+        self._unreadable: set[str] = set()
 
     @property
     def has_unread(self) -> bool:
@@ -58,6 +62,9 @@ class Backlog:
     def update(self, incoming: Iterable[str], retry: Mapping[str, float]) -> None:
         """Take in what the folders hold now: names in `incoming/`, and names with due times in `retry/`."""
         incoming = set(incoming) - self._running
+        for name in self._unreadable:
+            heapq.heappush(self._ready, (self._order(name), name))
+        self._unreadable.clear()
         for name in [name for name in self._incoming if name not in incoming]:
             self._incoming.discard(name)
             self._leave(name, stays=name in retry)
@@ -75,7 +82,8 @@ class Backlog:
         for name, due in retry.items():
             if name not in self._running and self._retry.get(name) != due:
                 self._retry[name] = due
-                self._join(State.RETRY, name)
+                if not self._join(State.RETRY, name):
+                    self._unreadable.add(name)
                 heapq.heappush(self._due, (due, name))
 
     def peek(self, now: float) -> tuple[str, State, str] | None:
@@ -141,13 +149,20 @@ class Backlog:
         return State.RETRY if due is not None and due <= now else None
 
     def _may_run(self, state: State, name: str) -> bool:
-        self._join(state, name)
+        if not self._join(state, name):
+            self._unreadable.add(name)
+            return False
         lanes = self._member_of[name]
         return self._busy.isdisjoint(lanes) and all(self._head(lane) == name for lane in lanes)
 
-    def _join(self, state: State, name: str) -> None:
+    def _join(self, state: State, name: str) -> bool:
+        """Put a name into its lanes; False if nobody can tell now which they are."""
         if name not in self._member_of:
-            self._enter(name, self._lanes_of(state, name))
+            lanes = self._lanes_of(state, name)
+            if lanes is None:
+                return False
+            self._enter(name, lanes)
+        return True
 
     def _enter(self, name: str, lanes: Lanes) -> None:
         self._member_of[name] = lanes

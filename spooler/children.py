@@ -42,6 +42,22 @@ def environment_value(process: int, variable: str) -> str | None:
     return next((os.fsdecode(e[len(prefix) :]) for e in content.split(b"\0") if e.startswith(prefix)), None)
 
 
+def session_of(process: int) -> int:
+    """Return a process's session; 0 if it is gone."""
+    try:
+        return os.getsid(process)
+    except OSError:
+        return 0
+
+
+def started_at(process: int) -> int:
+    """Return when a process was started, in the kernel's ticks; 0 if it is gone."""
+    try:
+        return int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[19])
+    except OSError:
+        return 0
+
+
 def find_by_environment(variable: str, value: str) -> set[int]:
     """Return the processes of this user that were started with the variable set to the value."""
     processes = (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())
@@ -59,7 +75,7 @@ def reap(processes: Collection[int]) -> set[int]:
 
 
 def kill(processes: Collection[int]) -> None:
-    """Send SIGKILL to each."""
+    """Send SIGKILL to each; one that became another user's can't be reached, and is left."""
     for process in processes:
-        with suppress(ProcessLookupError):
+        with suppress(ProcessLookupError, PermissionError):
             os.kill(process, signal.SIGKILL)

@@ -20,7 +20,7 @@ _IGNORED_NAME = re.compile(r"[._].*|.*(~|\.bak|\.disabled|\.swp|\.dpkg-[^.]*|\.r
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """An executable that runs. `version` is a digest of its content."""
+    """An executable that runs. `version` is a digest of its content and of whether it is a type's own."""
 
     name: str
     path: Path
@@ -37,7 +37,11 @@ def find(folder: Path, notification_type: str) -> list[Script]:
     if own.is_dir():
         candidates += _examine(own)
     scripts = [(path.name, path.parent != folder, path) for path, ignored in candidates if not ignored]
-    return [Script(name, path, _version(path)) for name, _own, path in sorted(scripts)]
+    # Two of one name may stand in both folders, and be copies of one program: they are two all the same.
+    return [
+        Script(name, path, f"{_version(path)}{'-own' if is_own else ''}")
+        for name, is_own, path in sorted(scripts)
+    ]
 
 
 def examine(folder: Path) -> list[tuple[Path, str]]:

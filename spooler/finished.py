@@ -1,8 +1,9 @@
 """Known ids: which notifications were finished lately, so that a repeat runs no script.
 
 Owns: an index over the names in `done/`; the folders are the only record, this can be rebuilt from them.
-Promises: about 20 bytes for each name in the window. What is found is looked at again in the folder before
-it counts, so that a file that was pruned, taken back or replaced doesn't.
+Promises: 16 bytes for each name in the window, half a MiB for each day, nothing for what has left it. What is
+found is looked at again in the folder before it counts, so that one that was pruned, taken back or replaced
+doesn't.
 What a person dropped is finished: nothing is to be run for it, nor for a repeat of it.
 Does not promise: to know what isn't in `done/`. What failed has no part in this.
 """
@@ -10,7 +11,8 @@ Does not promise: to know what isn't in `done/`. What failed has no part in this
 import hashlib
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator
+from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Lock
@@ -26,15 +28,42 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 REPEATS = "repeats"  # member of a log line: the file that this one repeats
 
 
+class _Day:
+    """The ids in one day's folder: in each bucket digests, sorted, and in step with them when they came."""
+
+    __slots__ = ("_digests", "_received")
+
+    def __init__(self) -> None:
+        self._digests: list[array[int] | None] = [None] * _BUCKETS
+        self._received: list[array[int] | None] = [None] * _BUCKETS
+
+    def insert(self, digest: int, received: int) -> None:
+        bucket = digest % _BUCKETS
+        digests, moments = self._digests[bucket], self._received[bucket]
+        if digests is None or moments is None:
+            digests = self._digests[bucket] = array("Q")
+            moments = self._received[bucket] = array("q")
+        at = bisect_left(digests, digest)
+        if received not in moments[at : bisect_right(digests, digest, at)]:
+            digests.insert(at, digest)
+            moments.insert(at, received)
+
+    def find(self, digest: int) -> Sequence[int]:
+        bucket = digest % _BUCKETS
+        digests, moments = self._digests[bucket], self._received[bucket]
+        if digests is None or moments is None:
+            return ()
+        return moments[bisect_left(digests, digest) : bisect_right(digests, digest)]
+
+
 class FinishedIds:
     """The ids of one webhook's `done/`."""
 
     def __init__(self, spool: WebhookSpool, window_seconds: float) -> None:
         self._spool = spool
         self._window_seconds = window_seconds
-        # In each bucket: digests of ids, sorted, and in step with them the microseconds of receipt.
-        self._digests = [array("Q") for _ in range(_BUCKETS)]
-        self._received = [array("q") for _ in range(_BUCKETS)]
+        self._days: dict[str, _Day] = {}
+        self._types: set[str] = set()  # that were seen: a repeat may have another type than what it repeats
         self._seen_ns: int | None = None  # when `done/` itself changed last, before its days were indexed
         self._lock = Lock()  # RACE: several workers settle at once
 
@@ -43,28 +72,26 @@ class FinishedIds:
         count = 0
         with self._lock:
             self._seen_ns = self._changed_ns()  # RACE: before listing, so that nothing is missed for good
-            for folder in self._days():
-                for entry in folder.iterdir():
+            days = self._days_in_window()
+            self._days = {day: index for day, index in self._days.items() if day in days}
+            for day in days:
+                for entry in self._spool.entries(State.DONE, day):
                     if is_notification(entry.name):
-                        self._insert(entry.name)
+                        self._insert(entry.name, day)
                         count += 1
         return count
 
     def add(self, file_name: str) -> None:
-        """Note that a file of that name is in `done/`."""
+        """Note that a file of that name has come into today's folder."""
         with self._lock:
-            self._insert(file_name)
+            self._insert(file_name, self._spool.today)
 
-    def _insert(self, file_name: str) -> None:
+    def _insert(self, file_name: str, day: str) -> None:
         name = Name.parse(file_name)
         if name is None or self._window_seconds <= 0:
             return
-        (digest, bucket), received = _digest(name.id), _microseconds(name)
-        digests, moments = self._digests[bucket], self._received[bucket]
-        at = bisect_left(digests, digest)
-        if received not in moments[at : bisect_right(digests, digest, at)]:
-            digests.insert(at, digest)
-            moments.insert(at, received)
+        self._types.add(name.type)
+        self._days.setdefault(day, _Day()).insert(_digest(name.id), _microseconds(name))
 
     def _changed_ns(self) -> int:
         return self._spool.folder(State.DONE).stat().st_mtime_ns
@@ -84,53 +111,64 @@ class FinishedIds:
         known, own = self._known(name), _microseconds(name)
         # Those of one id take their turns in order. So what was finished itself already, or is older than
         # what was, can only have been brought back by a person.
-        candidates = [] if own in known else [received for received in known if of_any_age or received < own]
-        if not candidates:
+        if any(received == own for received, _day in known) or self._was_brought_back(file_name):
             return None
-        days = list(self._days())
-        if any((day / file_name).exists() for day in days):
-            return None  # a person put it into done/ by hand and brought it back: nothing here knows of that
-        for received in candidates:
-            original = Name(_EPOCH + timedelta(microseconds=received), name.id, name.type)
-            for day in days:
-                if self._counts(day / str(original)):
-                    return day / str(original)
+        for received, day in known:
+            if (of_any_age or received < own) and (path := self._find(name, received, day)):
+                return path
         return None
 
-    def _known(self, name: Name) -> list[int]:
-        """Return when the files of this id were received, oldest first, in microseconds of the epoch."""
-        digest, bucket = _digest(name.id)
+    def _known(self, name: Name) -> list[tuple[int, str]]:
+        """Return when the files of this id were received, in microseconds of the epoch, and in which day's
+        folder they are, oldest first.
+        """
+        digest = _digest(name.id)
         with self._lock:
-            digests = self._digests[bucket]
-            return sorted(
-                self._received[bucket][bisect_left(digests, digest) : bisect_right(digests, digest)]
-            )
+            return sorted((found, day) for day, index in self._days.items() for found in index.find(digest))
+
+    def _was_brought_back(self, file_name: str) -> bool:
+        """Say whether a person put it into done/ by hand, or took it out: something of it is still there."""
+        traces = (file_name, log_name(file_name))
+        return any(
+            self._spool.path(State.DONE, trace, day).exists()
+            for day in self._days_in_window()
+            for trace in traces
+        )
+
+    def _find(self, name: Name, received: int, day: str) -> Path | None:
+        """Return the file of this id that came then, if it is there and counts."""
+        moment = _EPOCH + timedelta(microseconds=received)
+        for kind in (name.type, *(self._types - {name.type})):
+            path = self._spool.path(State.DONE, str(Name(moment, name.id, kind)), day)
+            if path.exists():
+                return path if self._counts(path) else None
+        return None
 
     def _counts(self, path: Path) -> bool:
-        """Say whether a file is there, was finished within the window, and is neither a test nor a repeat."""
-        try:
-            body = path.read_bytes()
-            status = path.stat()
-        except FileNotFoundError:
-            return False
-        lines = history.read(path.with_name(log_name(path.name)))
-        last = lines[-1] if lines else {}
-        # The rename into done/ set st_ctime; a spool that was brought back from a backup has another.
-        finished = history.moment(last) or datetime.fromtimestamp(status.st_ctime, UTC)
-        in_window = (self._spool.clock.now() - finished).total_seconds() <= self._window_seconds
-        return in_window and REPEATS not in last and not Notification.read(body).is_test
+        """Say whether a file was finished within the window, and is neither a test nor a repeat.
 
-    def _days(self) -> Iterator[Path]:
+        What can't be read has been finished all the same: a script that runs twice would be worse.
+        """
+        last: history.Line = {}
+        is_test = False
+        # The rename into done/ set st_ctime; a spool that was brought back from a backup has another.
+        finished = datetime.fromtimestamp(path.lstat().st_ctime, UTC)
+        with suppress(OSError):
+            last = next(reversed(history.read(path.with_name(log_name(path.name)))), {})
+            finished = history.moment(last) or finished
+        with suppress(OSError):
+            is_test = Notification.read(path.read_bytes()).is_test
+        in_window = (self._spool.clock.now() - finished).total_seconds() <= self._window_seconds
+        return in_window and REPEATS not in last and not is_test
+
+    def _days_in_window(self) -> list[str]:
         oldest = self._spool.clock.now() - timedelta(seconds=self._window_seconds)
-        for folder in sorted(self._spool.folder(State.DONE).iterdir()):
-            if folder.is_dir() and folder.name >= f"{oldest:%Y-%m-%d}":
-                yield folder
+        return [day for day in self._spool.days() if day >= f"{oldest:%Y-%m-%d}"]
 
 
 def _microseconds(name: Name) -> int:
     return (name.received - _EPOCH) // timedelta(microseconds=1)
 
 
-def _digest(identifier: str) -> tuple[int, int]:
-    digest = int.from_bytes(hashlib.blake2b(identifier.encode(), digest_size=8).digest())
-    return digest, digest % _BUCKETS
+def _digest(identifier: str) -> int:
+    return int.from_bytes(hashlib.blake2b(identifier.encode(), digest_size=8).digest())

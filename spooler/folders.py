@@ -148,9 +148,12 @@ class WebhookFolders:
         """
         if parsed := Name.parse(file_name):
             return parsed.received
-        # Once it was in retry/, the file's time is when it was due; its place in line is older.
-        first_turns = map(history.moment, self.log_lines(state, file_name, day)[:1])
-        return min([self.written(state, file_name, day), *filter(None, first_turns)])
+        # Once it was in retry/, the file's time is when it was due; the log tells when it came.
+        lines = self.log_lines(state, file_name, day)
+        first_turns = map(history.moment, lines[:1])
+        return history.received(lines) or min(
+            [self.written(state, file_name, day), *filter(None, first_turns)]
+        )
 
     def due(self, file_name: str) -> float:
         """Return when a file in `retry/` is due, in seconds of the epoch. Raises: OSError."""

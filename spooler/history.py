@@ -9,7 +9,8 @@ A run: `at` (UTC), `attempt` (from 1), `script`, `exit` (number, "timeout", "kil
 `seconds` (null where a crash took it), `output`, `version` (a digest of the script's content, by which a
 script that was changed since counts as not run).
 A note: `at`, `note`. It has `attempt` where it stands for an attempt in which no script was started,
-`released` where spooler itself put the file back into `incoming/` between two scripts, `anew` where attempts
+`released` where spooler itself put the file back to wait, `received` where the file's name doesn't tell when
+it came, `anew` where attempts
 are counted from 1 again and every script runs again, and `readmitted` where a refused request was found to be
 authentic after all.
 """
@@ -27,6 +28,9 @@ from spooler.durable import MODE, write_all
 Line = dict[str, Any]
 
 INTERRUPTED = "interrupted"
+# A script that is stopped because spooler stops has done nothing wrong. But one that stops spooler must not
+# run for ever: from the third time on it counts.
+_FREE_INTERRUPTIONS = 2
 
 
 def iso(moment: datetime) -> str:
@@ -40,6 +44,12 @@ def moment(line: Line) -> datetime | None:
         return datetime.fromisoformat(line["at"]).astimezone(UTC)
     except (KeyError, TypeError, ValueError, OverflowError):
         return None
+
+
+def received(lines: Sequence[Line]) -> datetime | None:
+    """Return when the file came, if the log says so, aware, in UTC."""
+    said = next((line["received"] for line in lines if "received" in line), None)
+    return moment({"at": said})
 
 
 def note(at: datetime, text: str, **marks: int | bool | str) -> Line:
@@ -111,8 +121,22 @@ class Progress:
         if not counted:
             return cls(1, answered, by_person, readmitted)
         # After a script that answered 0 the same attempt goes on with the next script.
-        same = counted[-1].get("exit") == 0
+        same = counted[-1].get("exit") == 0 or _is_free(counted)
         return cls(counted[-1]["attempt"] + (0 if same else 1), answered, by_person, readmitted)
+
+
+def _is_free(counted: Sequence[Line]) -> bool:
+    """Say whether the last attempt was cut short by an orderly stop, and so isn't held against it."""
+    attempt = counted[-1]["attempt"]
+    if not _was_stopped(counted[-1]):
+        return False
+    stops = [line for line in counted if _was_stopped(line) and line["attempt"] == attempt]
+    return len(stops) <= _FREE_INTERRUPTIONS
+
+
+def _was_stopped(line: Line) -> bool:
+    """Say whether a run was ended by spooler's own stop; how long a crash let one run, nobody knows."""
+    return line.get("exit") == INTERRUPTED and line.get("seconds") is not None
 
 
 def attempts(lines: Sequence[Line]) -> int:

@@ -46,9 +46,15 @@ class Intake:
         passed = [name for name in incoming.names if self._may_pass(name, incoming.complete_to)]
         self._young = {name for name in incoming.names if name > incoming.complete_to and Name.parse(name)}
         self.look_again_soon = len(passed) < len(incoming.names)
-        for forgotten in self._sizes.keys() - set(incoming.names):
-            del self._sizes[forgotten]
+        self._forget({*incoming.names, *incoming.odd, *retry.names, *retry.odd})
         self.backlog.update(passed, dict(self._due_times(retry.names)))
+
+    def _forget(self, there: set[str]) -> None:
+        """Forget what isn't there any more: another file of that name is another one."""
+        for remembered in (self._sizes, self._orders):
+            for name in remembered.keys() - there:
+                del remembered[name]
+        self._reported &= there
 
     def report(self, name: str, what: str) -> None:
         """Tell once of a file that is left alone."""
@@ -95,11 +101,14 @@ class Intake:
                 return self._spool.received(state, name)
         return self._spool.clock.now()
 
-    def _lanes(self, state: State, name: str) -> tuple[str, ...]:
+    def _lanes(self, state: State, name: str) -> tuple[str, ...] | None:
         try:
             notification = Notification.read(self._spool.read(state, name))
-        except OSError:
+        except FileNotFoundError:
             return ()
+        except OSError as error:
+            self.report(name, str(error))
+            return None
         parsed = Name.parse(name)
         lanes = [f"id {parsed.id if parsed else notification.id}"]
         if self._by_contact and notification.order_key is not None:

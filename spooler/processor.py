@@ -40,6 +40,7 @@ class Processor:
         self._hinted = threading.Event()
         self._ended: queue.SimpleQueue[tuple[WebhookQueue, str, Settled | None]] = queue.SimpleQueue()
         self._busy = 0
+        self._is_alone = False  # one runs that may have ended the processor before
         self._turns: list[tuple[WebhookQueue, Turn]] = []
         runner = Runner(self._stop)
         spools = []
@@ -47,7 +48,11 @@ class Processor:
             spool = WebhookSpool(configuration.spool, webhook.name, clock or SystemClock())
             spools.append(spool)
             self._turns.append((WebhookQueue(webhook, spool), self._turn(webhook, spool, runner)))
-        self._watcher = Watcher([s.folder(state) for s in spools for state in _WATCHED], self.look)
+        self._watcher = Watcher(
+            [s.folder(state) for s in spools for state in _WATCHED],
+            self.look,
+            departures=[s.folder(State.RETRY) for s in spools],
+        )
 
     def look(self) -> None:
         """Ask for a look into the folders; may be called from a signal handler or another thread."""
@@ -105,8 +110,12 @@ class Processor:
         self._collect()
         hinted |= self._watcher.check()
         for waiting, _turn in self._turns:
-            waiting.look(hinted=hinted)
-        while self._busy < self._workers and not self._stop.requested:
+            try:
+                waiting.look(hinted=hinted)
+            except Exception:  # noqa: BLE001 - the outermost frame of a look: the other webhooks go on
+                get_logger().exception("defect")
+                waiting.look_later()
+        while self._busy < self._workers and not self._is_alone and not self._stop.requested:
             candidates = [
                 (found, place) for place, (waiting, _) in enumerate(self._turns) if (found := waiting.peek())
             ]
@@ -114,6 +123,11 @@ class Processor:
                 return
             (_order, state, name), place = min(candidates)
             waiting, turn = self._turns[place]
+            # What a crash interrupted may have caused it: it runs alone, and takes no other's attempts.
+            self._is_alone = waiting.is_suspect(name)
+            if self._is_alone and self._busy:
+                self._is_alone = False
+                return
             waiting.take(name)
             self._busy += 1
             pool.submit(self._take, waiting, turn, state, name)
@@ -127,7 +141,7 @@ class Processor:
             waiting.report(name, str(error))
         except Exception:  # noqa: BLE001 - the outermost frame: nothing may be lost
             get_logger().exception("defect", file=name)
-            settled = Settled(State.PROCESSING, name)
+            settled = Settled(State.PROCESSING, name, crashed=True)
         self._ended.put((waiting, name, settled))
         self._wake.set()
 
@@ -135,4 +149,5 @@ class Processor:
         while not self._ended.empty():
             waiting, name, settled = self._ended.get()
             self._busy -= 1
+            self._is_alone = False
             waiting.settle(name, settled)

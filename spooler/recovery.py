@@ -10,6 +10,7 @@ Logs: one line per notification that is taken up again.
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from spooler import children, history, running
 from spooler.log import get_logger
@@ -21,37 +22,61 @@ from spooler.state import ACTIVE, State
 _SURVIVOR_SECONDS = 5.0
 
 
-def recover(spool: WebhookSpool) -> int:
-    """Sweep one webhook's folders after whatever happened; return how many notifications were taken up again.
+class Recovered(NamedTuple):
+    """What was in `processing/`: what is back in `incoming/`, and what can't be read and was left alone."""
+
+    taken_up: list[str]
+    left: list[str]
+
+
+def recover(spool: WebhookSpool) -> Recovered:
+    """Sweep one webhook's folders after whatever happened.
 
     Raises: OSError.
     """
     for log in _orphaned_logs(spool):
         _bring_after_its_file(spool, log)
-    processing = spool.folder(State.PROCESSING)
-    names = spool.listing(State.PROCESSING).names
-    for name in names:
-        take_up(spool, name)
-    running.sweep(processing)
-    return len(names)
+    found = Recovered([], [])
+    for name in spool.listing(State.PROCESSING).names:
+        try:
+            found.taken_up.append(take_up(spool, name, crashed=True))
+        except (
+            PermissionError
+        ) as error:  # one file, or log, of somebody else's: no reason to hold up the rest
+            get_logger().error("left alone", webhook=spool.webhook, file=name, reason=str(error))
+            found.left.append(name)
+    if not found.left:
+        running.sweep(spool.folder(State.PROCESSING))
+    return found
 
 
-def take_up(spool: WebhookSpool, name: str) -> None:
-    """Put one notification from `processing/` back into `incoming/`, the attempt counted. Raises: OSError."""
+def take_up(spool: WebhookSpool, name: str, *, crashed: bool) -> str:
+    """Put one notification from `processing/` back into `incoming/`; return the name that it has there.
+
+    crashed: nobody saw what became of its attempt, which counts; else its log tells.
+
+    Raises: OSError.
+    """
     _end_survivors(spool.path(State.PROCESSING, name))
-    _count_interrupted(spool, name)
+    if crashed:
+        _count_interrupted(spool, name)
+    else:
+        text = "back to incoming after an error of the disk"
+        spool.record(State.PROCESSING, name, history.note(spool.clock.now(), text, released=True))
     # CRASH: the line stands and the file is still here: it counts once more. Rather so than never.
     running.clear(spool.folder(State.PROCESSING), name)
-    spool.release(name)
+    now_named = spool.release(name)
     get_logger().warning("taken up again", webhook=spool.webhook, file=name)
+    return now_named
 
 
 def let_go(spool: WebhookSpool, name: str) -> None:
     """Clear away after a notification that a person took out of `processing/`. Raises: OSError."""
     running.clear(spool.folder(State.PROCESSING), name)
     log = spool.path(State.PROCESSING, log_name(name))
-    if log.exists():
-        _bring_after_its_file(spool, log)
+    if log.exists() and not _bring_after_its_file(spool, log):
+        # It left the spool. Should it come back into incoming/, its log says there that a person did it.
+        bring_log(log, spool.path(State.INCOMING, log.name))
 
 
 def _end_survivors(path: Path) -> None:
@@ -84,12 +109,13 @@ def _orphaned_logs(spool: WebhookSpool) -> Iterator[Path]:
                 yield log
 
 
-def _bring_after_its_file(spool: WebhookSpool, log: Path) -> None:
-    """Find the file that moved on without its log. None: a person took it away; the log stays."""
+def _bring_after_its_file(spool: WebhookSpool, log: Path) -> bool:
+    """Find the file that moved on without its log; False if a person took it away, and the log stays."""
     file_name = log.with_suffix(SUFFIX).name
     places = [spool.folder(state) for state in (*ACTIVE, State.FAILED)]
     places += spool.folder(State.DONE).iterdir()
     for place in places:
         if (place / file_name).is_file():
             bring_log(log, place / log.name)
-            return
+            return True
+    return False

@@ -8,7 +8,7 @@ Does not promise: to survive a power cut; the attempt counts all the same, only 
 import hashlib
 import json
 import os
-import shutil
+import secrets
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -78,12 +78,28 @@ def sweep(processing: Path) -> None:
 
 
 def _remove(folder: Path) -> None:
-    """Remove a working folder, also where a script left folders in it that may not be written to."""
+    """Remove a working folder, whatever a script left in it: no depth, no modes, no links keep it.
+
+    Folders in it are brought up beside it and removed in their turn, so that no path ever gets long.
+    """
+    left = [folder]
+    while left:
+        emptied = left.pop()
+        with suppress(OSError):
+            emptied.chmod(0o700)
+            with os.scandir(emptied) as entries:
+                for entry in entries:
+                    left += _take_out(Path(entry.path), folder.parent)
+            emptied.rmdir()
+
+
+def _take_out(path: Path, processing: Path) -> list[Path]:
+    """Remove a file; bring a folder up to where it can be removed, and return its path there."""
     with suppress(OSError):
-        folder.chmod(0o700)
-    for parent, inside, _files in os.walk(folder):
-        for path in (Path(parent, name) for name in inside):
-            with suppress(OSError):
-                if not path.is_symlink():
-                    path.chmod(0o700)
-    shutil.rmtree(folder, ignore_errors=True)
+        if path.is_symlink() or not path.is_dir():
+            path.unlink()
+            return []
+        path.chmod(0o700)  # one that may not be written to may not be moved either
+        # CRASH: it is hidden, and the next start sweeps it like every working folder.
+        return [path.rename(processing / f"{_FOLDER_PREFIX}{secrets.token_hex(8)}")]
+    return []

@@ -135,11 +135,11 @@ class Runner:
                     if ended_by is None and now + self._stop_after_seconds < deadline:
                         reason, deadline = "interrupted", now + self._stop_after_seconds
                 elif now >= deadline and ended_by is None:
-                    os.killpg(process.pid, signal.SIGTERM)
+                    _signal_group(process.pid, signal.SIGTERM)
                     ended_by = reason
                     grace_until = deadline = now + self._kill_after_seconds
                 elif now >= deadline:
-                    os.killpg(process.pid, signal.SIGKILL)
+                    _signal_group(process.pid, signal.SIGKILL)
                     deadline = math.inf
         self._end_leftovers(process, output, grace_until)
         output.drain()
@@ -155,7 +155,7 @@ class Runner:
         """
         if grace_until < time.monotonic():
             # While its leader isn't reaped, the group's number can't be another's.
-            os.killpg(process.pid, signal.SIGKILL)
+            _signal_group(process.pid, signal.SIGKILL)
         process.wait()
         give_up_at = max(grace_until, time.monotonic()) + self._kill_after_seconds
         while strays := self._strays(process.pid):
@@ -169,17 +169,33 @@ class Runner:
             time.sleep(_POLL_SECONDS)
 
     def _strays(self, leader: int) -> set[int]:
-        """Reap what has ended of the script's orphans, and return the living."""
+        """Reap the orphans that have ended, and return those that live and may only be this script's."""
         with self._lock:
             others = {pid: owner for pid, owner in self._leaders.items() if pid != leader}
             orphans = children.all_children() - others.keys()
-        return children.reap([orphan for orphan in orphans if not _belongs_to(orphan, others.values())])
+        return {
+            orphan
+            for orphan in children.reap(orphans)
+            if children.session_of(orphan) == leader or not _may_belong_to(orphan, others)
+        }
 
 
-def _belongs_to(orphan: int, others: Collection[str]) -> bool:
-    """Say whether an orphan is that of a script that still runs; if nothing tells, rather yes."""
+def _may_belong_to(orphan: int, others: Mapping[int, str]) -> bool:
+    """Say whether an orphan may be that of a script that still runs."""
     owner = children.environment_value(orphan, OWNER_VARIABLE)
-    return bool(others) if owner is None else owner in others
+    if owner is not None:
+        return owner in others.values()
+    # It wiped its environment. Still nobody is started before its ancestor.
+    born = children.started_at(orphan)
+    return any(children.started_at(leader) <= born for leader in others)
+
+
+def _signal_group(leader: int, number: signal.Signals) -> None:
+    """Signal a script's process group. What became another user's (by sudo) can't be, and is waited for."""
+    try:
+        os.killpg(leader, number)
+    except PermissionError:
+        get_logger().error("can't be ended", process=leader, reason="it is another user's now")
 
 
 class _Output:
@@ -245,6 +261,11 @@ def _why_not_started(script: Path, error: OSError) -> tuple[int, str]:
     """Return the exit status that a shell would give, and what is wrong in plain words."""
     if not script.exists():
         return NOT_FOUND, f"{script} isn't there any more"
+    if error.errno == errno.ENOENT and _first_line(script).endswith("\r"):
+        return (
+            NOT_FOUND,
+            f"{script} can't be executed: its first line ends in CR; save it with Unix line ends (LF)",
+        )
     if error.errno == errno.ENOENT:
         return NOT_FOUND, f"{script} can't be executed: its interpreter ({_first_line(script)}) doesn't exist"
     if error.errno == errno.ENOEXEC:
@@ -259,5 +280,5 @@ def _why_not_started(script: Path, error: OSError) -> tuple[int, str]:
 
 def _first_line(script: Path) -> str:
     with contextlib.suppress(OSError), script.open("rb") as file:
-        return file.readline(256).strip().decode("utf-8", "backslashreplace")
+        return file.readline(256).rstrip(b"\n").decode("utf-8", "backslashreplace")
     return "unreadable"

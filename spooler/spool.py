@@ -28,6 +28,8 @@ from spooler.state import MOVES, State
 
 ARRIVING = HIDDEN + "new-"  # prefix of what isn't under its name yet
 _LITTER_AGE_SECONDS = 3600
+_AGAIN = "-again-"  # in the name of a further file under a name that a person gave
+_NAME_BYTES = 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,10 +159,23 @@ class WebhookSpool(WebhookFolders):
 
     def postpone(self, file_name: str, due: datetime) -> str:
         """Let a notification wait in `retry/` until `due`. Raises: OSError."""
-        seconds = due.timestamp()
+        path, times = self.path(State.PROCESSING, file_name), (due.timestamp(), due.timestamp())
         # CRASH: a time to come on a file in processing/ means nothing.
-        os.utime(self.path(State.PROCESSING, file_name), (seconds, seconds), follow_symlinks=False)
+        try:
+            os.utime(path, times, follow_symlinks=False)
+        except PermissionError:
+            self._adopt(file_name)
+            os.utime(path, times, follow_symlinks=False)
         return self._move("postpone", State.PROCESSING, file_name)
+
+    def _adopt(self, file_name: str) -> None:
+        """Put a copy of our own in the place of a file that somebody else's user has copied here."""
+        body = self.read(State.PROCESSING, file_name)
+        hidden = f"{ARRIVING}{secrets.token_hex(8)}"
+        # CRASH: the hidden copy is left in incoming/, where the receiver's start sweeps it.
+        with durable.opened_folder(self.folder(State.INCOMING)) as folder:
+            durable.write_hidden(folder, hidden, body, sync=True)
+        self.path(State.INCOMING, hidden).replace(self.path(State.PROCESSING, file_name))
 
     def finish(self, file_name: str) -> str:
         """Settle a notification as done, today. Raises: OSError."""
@@ -234,8 +249,14 @@ def _rename_to_free_name(
 
 def next_name(taken: str) -> str:
     """Return the name to try after one that is taken."""
-    parsed = Name.parse(taken)
-    return str(parsed.next()) if parsed else f"{taken.removesuffix(SUFFIX)}-again{SUFFIX}"
+    if parsed := Name.parse(taken):
+        return str(parsed.next())
+    stem, mark, number = taken.removesuffix(SUFFIX).rpartition(_AGAIN)
+    if mark and number.isdecimal():
+        tail = f"{_AGAIN}{int(number) + 1}{SUFFIX}"
+    else:
+        stem, tail = taken.removesuffix(SUFFIX), f"{_AGAIN}2{SUFFIX}"
+    return os.fsdecode(os.fsencode(stem)[: _NAME_BYTES - len(tail)]) + tail
 
 
 def sync_file(path: Path) -> None:

@@ -9,6 +9,7 @@ Logs: one line per settlement.
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -30,11 +31,15 @@ _AFTER_ERROR_SECONDS = 60  # until a notification that the disk held up is tried
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """Where a notification is after its turn: its name there, and when it is due if it waits in `retry/`."""
+    """Where a notification is after its turn, and its name there.
+
+    due: if it waits in `retry/`. crashed: it is still in `processing/`, and nobody knows what was done.
+    """
 
     state: State
     name: str
     due: float | None = None
+    crashed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +61,14 @@ class Turn:
             notification = Notification.read(self.spool.read(state, file_name))
             progress = self._progress(state, file_name)
             name = self.spool.claim(state, file_name)
-        except FileNotFoundError:
-            return None  # RACE: a person took it away
+        except OSError as error:
+            if self.spool.path(State.PROCESSING, file_name).exists():
+                # It was moved, and its log couldn't be brought after it.
+                get_logger().error("held up", webhook=self.webhook.name, file=file_name, reason=str(error))
+                return Settled(State.PROCESSING, file_name)
+            if isinstance(error, FileNotFoundError):
+                return None  # RACE: a person took it away
+            raise
         try:
             return self._settle(name, self._decide(name, notification, progress), progress)
         except OSError as error:
@@ -70,6 +81,12 @@ class Turn:
 
     def _progress(self, state: State, name: str) -> Progress:
         lines = self.spool.log_lines(state, name)
+        if not lines and Name.parse(name) is None:
+            # Its name doesn't tell when it came, and its time is soon that of its next attempt.
+            came = history.iso(self.spool.written(state, name))
+            text = "put there by hand, under a name of its own"
+            marks: dict[str, bool | str] = {"released": True, "received": came}
+            self.spool.record(state, name, history.note(self.spool.clock.now(), text, **marks))
         if not _brought_by_hand(state, lines):
             return Progress.of(lines)
         # CRASH: said before the claim; in processing/ a log doesn't show any more who brought the file.
@@ -138,6 +155,9 @@ class Turn:
 
     def _put_back(self, name: str) -> Settled:
         """Let a notification wait that an error of the disk held up; that takes a rename and no room."""
+        with suppress(OSError):
+            # The last line may be of a move that then failed; this one says that nothing is settled.
+            self._note(name, "held up by an error of the disk", released=True)
         try:
             due = self.spool.clock.now() + timedelta(seconds=_AFTER_ERROR_SECONDS)
             return Settled(State.RETRY, self.spool.postpone(name, due), due.timestamp())

@@ -10,7 +10,13 @@ import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from watchdog.events import FileCreatedEvent, FileMovedEvent, FileSystemEvent, FileSystemEventHandler
+from watchdog.events import (
+    FileCreatedEvent,
+    FileDeletedEvent,
+    FileMovedEvent,
+    FileSystemEvent,
+    FileSystemEventHandler,
+)
 from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver
 
@@ -28,10 +34,13 @@ class _Hint(FileSystemEventHandler):
 
 
 class Watcher:
-    """Calls `wake` when a notification appears in one of the folders."""
+    """Calls `wake` when a notification appears in one of the folders, or leaves one of `departures`."""
 
-    def __init__(self, folders: Iterable[Path], wake: Callable[[], None]) -> None:
+    def __init__(
+        self, folders: Iterable[Path], wake: Callable[[], None], *, departures: Iterable[Path] = ()
+    ) -> None:
         self._folders = list(folders)
+        self._departures = set(departures)
         self._handler = _Hint(wake)
         self._observer: BaseObserver | None = None
         self._watched: dict[Path, int | None] = {}
@@ -52,7 +61,9 @@ class Watcher:
             observer = Observer()
             for folder, inode in self._watched.items():
                 if inode is not None:
-                    events = [FileCreatedEvent, FileMovedEvent]
+                    events: list[type[FileSystemEvent]] = [FileCreatedEvent, FileMovedEvent]
+                    if folder in self._departures:
+                        events.append(FileDeletedEvent)
                     observer.schedule(self._handler, str(folder), event_filter=events)
             observer.start()
         except OSError as error:

@@ -6,9 +6,13 @@ Does not promise: to run anything.
 Logs: once, what holds the webhook back, and that it goes on.
 """
 
+from contextlib import suppress
+from typing import NamedTuple
+
 from spooler import recovery
 from spooler.clock import Clock
 from spooler.config import Webhook
+from spooler.errors import SpoolUnusableError
 from spooler.intake import Intake
 from spooler.log import get_logger
 from spooler.spool import WebhookSpool
@@ -35,7 +39,8 @@ class WebhookQueue:
         self._hints_count_from = 0.0
         self._hinted = False
         self._recovered = False
-        self._stuck: set[str] = set()  # in processing/, where an error of the disk left them
+        self._stuck: dict[str, _Stuck] = {}  # by the names in processing/, where an error left them
+        self._suspects: set[str] = set()  # they ran when the processor was killed, and haven't run since
         self._disk_error = ""
         self._held = ""  # the reason that was logged last
 
@@ -51,17 +56,25 @@ class WebhookQueue:
         self._hinted = False
         try:
             if not self._recovered:
-                recovery.recover(self._spool)
-                self._recovered = True
+                self._recover()
             self._take_up_stuck()
             self._intake.look()
             self._disk_error = ""
         except OSError as error:
             self._disk_error = f"the disk gave an error: {error}"
+            self._make_folders()
         took = self._clock.monotonic() - now
         pause = _SOON_SECONDS if self._intake.look_again_soon else LOOK_SECONDS
         self._look_at = now + max(pause, took * _REGULAR_SHARE)
         self._hints_count_from = now + took * _HINTED_SHARE
+
+    def look_later(self) -> None:
+        """Put the next look off, after one that failed."""
+        self._look_at = self._hints_count_from = self._clock.monotonic() + LOOK_SECONDS
+
+    def is_suspect(self, name: str) -> bool:
+        """Say whether it ran when the processor was killed, and may have done that."""
+        return name in self._suspects
 
     def peek(self) -> tuple[str, State, str] | None:
         """Return (order, state, name) of what is next; None if nothing is, or the webhook is held back."""
@@ -73,15 +86,20 @@ class WebhookQueue:
 
     def settle(self, name: str, settled: Settled | None) -> None:
         """Note where it is after its turn; None: gone, or left alone."""
+        self._suspects.discard(name)
         if settled is None or settled.state in {State.DONE, State.FAILED}:
             self._backlog.settle(name)
+            if settled is None or self._is_there_too(name):
+                self._look_at = 0.0  # a person moved or copied it: nothing may get past it till that is seen
         elif settled.state is State.RETRY and settled.due is not None:
             self._backlog.postpone(name, settled.name, settled.due)
         elif settled.state is State.INCOMING:
             self._backlog.release(name, settled.name)
-        else:
-            self._backlog.settle(name)
-            self._stuck.add(settled.name)
+        else:  # it still counts as running, so that no younger one gets past it
+            self._stuck[settled.name] = _Stuck(name, settled.crashed)
+
+    def _is_there_too(self, name: str) -> bool:
+        return any(self._spool.path(state, name).exists() for state in (State.INCOMING, State.RETRY))
 
     def report(self, name: str, reason: str) -> None:
         """Tell once that it could not even be claimed; it is left alone. May be called from any thread."""
@@ -127,8 +145,35 @@ class WebhookQueue:
             return f"{error.filename}: can't be read: {error.strerror}"
         return self._disk_error
 
+    def _recover(self) -> None:
+        found = recovery.recover(self._spool)
+        self._suspects.update(found.taken_up)
+        self._stuck.update((name, _Stuck(None, crashed=True)) for name in found.left)
+        self._recovered = True
+
     def _take_up_stuck(self) -> None:
-        for name in sorted(self._stuck):
-            if self._spool.path(State.PROCESSING, name).exists():  # else a person took it away
-                recovery.take_up(self._spool, name)
-            self._stuck.discard(name)
+        for name, stuck in sorted(self._stuck.items()):
+            if self._spool.path(State.PROCESSING, name).exists():
+                try:
+                    now_named = recovery.take_up(self._spool, name, crashed=stuck.crashed)
+                except PermissionError as error:
+                    self.report(name, str(error))
+                    continue
+                if stuck.known_as:
+                    self._backlog.release(stuck.known_as, now_named)
+            elif stuck.known_as:  # a person took it away
+                self._backlog.settle(stuck.known_as)
+            del self._stuck[name]
+
+    def _make_folders(self) -> None:
+        """Make the states' folders that a person removed; a whole spool that is gone is waited for."""
+        if self._spool.base.is_dir():
+            with suppress(SpoolUnusableError):
+                self._spool.prepare()
+
+
+class _Stuck(NamedTuple):
+    """What an error left in `processing/`: the name that the backlog knows it by, and whether it counts."""
+
+    known_as: str | None
+    crashed: bool

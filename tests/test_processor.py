@@ -261,7 +261,7 @@ def test_one_that_an_error_left_in_processing_is_taken_up_at_the_next_look(
     bench.clock.advance(LOOK_SECONDS)
     assert bench.look() == name
     assert [entry["event"] for entry in logged] == ["taken up again"]
-    assert bench.spool.log_lines(IN, name)[0]["attempt"] == 1
+    assert "attempt" not in bench.spool.log_lines(IN, name)[0]  # its turn ended in order
     bench.queue.take(name)
     bench.spool.claim(IN, name)
     bench.clock.advance(LOOK_SECONDS)

@@ -432,7 +432,7 @@ def test_a_move_never_replaces_a_file(make_spool: MakeSpool, verb: str, source: 
     there = {path: content for path, content in files(spool).items() if path.startswith(f"{target}/")}
     moved = TRIALS[verb](spool, source, name)
     parsed = Name.parse(name)
-    assert moved == (str(parsed.next()) if parsed else "by-hand-again.json")
+    assert moved == (str(parsed.next()) if parsed else "by-hand-again-2.json")
     assert files(spool).items() > there.items()
     assert len(files(spool)) == 4
     assert {path.rpartition("/")[2] for path in files(spool) if path not in there} == {moved, log_name(moved)}
@@ -444,7 +444,7 @@ def test_a_third_of_the_same_name_finds_its_place_too(make_spool: MakeSpool) -> 
     for _ in range(3):
         put(spool, State.PROCESSING, "by-hand.json")
         names.append(spool.give_up("by-hand.json"))
-    assert names == ["by-hand.json", "by-hand-again.json", "by-hand-again-again.json"]
+    assert names == ["by-hand.json", "by-hand-again-2.json", "by-hand-again-3.json"]
 
 
 def test_a_copy_of_a_finished_file_can_be_brought_back_and_finished_again(make_spool: MakeSpool) -> None:

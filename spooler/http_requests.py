@@ -10,6 +10,7 @@ Does not promise: to work with another waitress than 3.0: it relies on that vers
 
 import socket
 import time
+from collections.abc import Callable
 from typing import Any
 
 from waitress.channel import HTTPChannel
@@ -91,9 +92,10 @@ class _ErrorTask(ErrorTask):  # type: ignore[misc]
 
     def execute(self) -> None:
         answer = Answer.of_status(self.request.error.code)
-        get_logger().warning(
-            "refused", status=answer.status, reason=str(self.request.error.body), peer=self.channel.addr[0]
-        )
+        reason = _without_quotation(str(self.request.error.body))
+        get_logger().warning("refused", status=answer.status, reason=reason, peer=self.channel.addr[0])
+        if getattr(self.request, "command", "") == "POST":
+            _count_refused(self.channel, self.request, answer, reason)
         body = answer.text.encode()
         self.status = f"{answer.status} {answer.name.replace('_', ' ').title()}"
         self.response_headers.append(("Content-Type", CONTENT_TYPE))
@@ -103,6 +105,17 @@ class _ErrorTask(ErrorTask):  # type: ignore[misc]
         self.set_close_on_finish()
         self.content_length = len(body)
         self.write(body)
+
+
+def _without_quotation(reason: str) -> str:
+    """Leave out the line that waitress quotes; it may be a header, and its value a secret."""
+    return reason.partition(' "')[0]
+
+
+def _count_refused(channel: HTTPChannel, request: HTTPRequestParser, answer: Answer, reason: str) -> None:
+    count: Callable[..., None] | None = getattr(channel.server.application, "count_refused", None)
+    if count is not None:
+        count(getattr(request, "path", ""), answer, reason)
 
 
 class Channel(HTTPChannel):  # type: ignore[misc]
@@ -170,4 +183,6 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         request = self.request
         if request is not None and not self.requests and time.monotonic() - request.begun > limit_seconds:
             get_logger().warning("too slow", peer=self.addr[0], seconds=limit_seconds)
+            if request.headers_finished and request.command == "POST" and not self.will_close:
+                _count_refused(self, request, Answer.BAD_REQUEST, "too slow")
             self.will_close = True

@@ -16,7 +16,7 @@ from typing import Any
 
 import bottle
 
-from spooler import admission, proxy
+from spooler import admission, measures, proxy
 from spooler.admission import SIGNATURE_HEADER
 from spooler.answers import CONTENT_TYPE, RETRY_AFTER_SECONDS, Answer
 from spooler.clock import Clock, SystemClock
@@ -26,23 +26,33 @@ from spooler.keyring import Keyring
 from spooler.log import get_logger
 from spooler.notification import Notification
 from spooler.pulse import Counts
+from spooler.refusals import Reason, Refusals
 from spooler.rejected import Rejected
+from spooler.signature import SignatureMismatchError, SignatureMissingError
 from spooler.spool import WebhookSpool
 from spooler.state import State
 
 # The sender waits 15 s. What hasn't reached its name by then would be sent again though it was stored.
 STORE_WITHIN_SECONDS = 12.0
 BEGUN = "spooler.begun"  # set by the server: when the request's first byte came, on the monotonic clock
+_PATH = "/webhook/"
 _RECEIVER_STATES = (State.INCOMING, State.REJECTED)
+_REASONS = {  # of answers that are given for one reason alone
+    Answer.FORBIDDEN: Reason.CERTIFICATE,
+    Answer.TOO_LARGE: Reason.TOO_LARGE,
+    Answer.HEADERS_TOO_LARGE: Reason.TOO_LARGE,
+    Answer.UNAVAILABLE: Reason.UNAVAILABLE,
+}
 
 
 class _Refusal(Exception):  # noqa: N818 - it is an answer, not an error
-    """Ends a request early with an answer; the reason is for the log."""
+    """Ends a request early with an answer; the reason is for the log, its kind for counting."""
 
-    def __init__(self, answer: Answer, reason: str) -> None:
+    def __init__(self, answer: Answer, reason: str, kind: Reason | None = None) -> None:
         super().__init__(reason)
         self.answer = answer
         self.reason = reason
+        self.kind = kind or _REASONS.get(answer, Reason.BAD_REQUEST)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +61,7 @@ class _Endpoint:
     keyring: Keyring
     spool: WebhookSpool
     rejected: Rejected
+    refusals: Refusals
 
 
 class Receiver:
@@ -69,7 +80,7 @@ class Receiver:
         self._app = bottle.Bottle()
         self._app.config["catchall"] = False
         self._app.default_error_handler = _plain
-        self._app.route("/webhook/<name>", "ANY", self._webhook)
+        self._app.route(f"{_PATH}<name>", "ANY", self._webhook)
         self._app.route("/healthz", "ANY", self._health)
 
     def _spool(self, configuration: Configuration, webhook: Webhook) -> WebhookSpool:
@@ -78,8 +89,13 @@ class Receiver:
         return spool
 
     def _endpoint(self, webhook: Webhook, spool: WebhookSpool) -> _Endpoint:
+        rejected = Rejected(spool, self._settings.workers)
         return _Endpoint(
-            webhook, Keyring(webhook.public_keys), spool, Rejected(spool, self._settings.workers)
+            webhook,
+            Keyring(webhook.public_keys),
+            spool,
+            rejected,
+            Refusals(spool.folder(State.REJECTED), self._clock),
         )
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
@@ -89,6 +105,7 @@ class Receiver:
         except Exception:  # noqa: BLE001 - the outermost frame: the sender gets an answer
             # Nothing may come out as "500", which would tell of a defect, or as 200. The sender repeats.
             get_logger().exception("defect")
+            self.count_refused(environ.get("PATH_INFO", ""), Answer.UNAVAILABLE, "a defect", Reason.DEFECT)
             head = [("Content-Type", CONTENT_TYPE), ("Retry-After", str(RETRY_AFTER_SECONDS))]
             start_response("503 Service Unavailable", head)
             return [Answer.UNAVAILABLE.text.encode()]
@@ -117,37 +134,53 @@ class Receiver:
         for endpoint in self._endpoints.values():
             endpoint.spool.sweep_litter()
 
+    def count_refused(self, path: str, answer: Answer, why: str, kind: Reason | None = None) -> None:
+        """Count a POST to `path` that got another answer than 200; what names no webhook counts for none."""
+        name = path.removeprefix(_PATH) if path.startswith(_PATH) else ""
+        endpoint = self._endpoints.get(name)
+        if endpoint is None:
+            measures.REQUESTS.count("", str(answer.status))
+            return
+        reason = kind or _REASONS.get(answer, Reason.BAD_REQUEST)
+        measures.REQUESTS.count(name, str(answer.status))
+        measures.REFUSED_REQUESTS.count(name, reason)
+        endpoint.refusals.count(reason, why)
+
     def _webhook(self, name: str) -> bottle.HTTPResponse:
         environ = bottle.request.environ
         endpoint = self._endpoints.get(name)
         if endpoint is None:
+            measures.REQUESTS.count("", str(Answer.NOT_FOUND.status))
             return _respond(Answer.NOT_FOUND)
         if environ["REQUEST_METHOD"] != "POST":
+            measures.REQUESTS.count(name, str(Answer.METHOD_NOT_ALLOWED.status))
             return _respond(Answer.METHOD_NOT_ALLOWED, Allow="POST")
         peer = proxy.peer(environ, self._settings.trusted_proxy)
         log = get_logger().bind(webhook=name, peer=peer)
+        begun: float = environ.get(BEGUN) or self._clock.monotonic()
         try:
             body = self._read(environ)
             key = self._check(endpoint, environ, body, peer)
             notification = Notification.read(body)
-            file_name = endpoint.spool.store(body, notification, deadline=self._deadline(environ))
+            file_name = endpoint.spool.store(body, notification, deadline=begun + STORE_WITHIN_SECONDS)
         except _Refusal as refusal:
             log.warning("refused", status=refusal.answer.status, reason=refusal.reason)
+            self.count_refused(_PATH + name, refusal.answer, refusal.reason, refusal.kind)
             return self._count(refusal.answer)
         except StorageUnavailableError as error:
             log.error("not stored", status=503, reason=str(error))  # noqa: TRY400 - a full disk is no defect
+            self.count_refused(_PATH + name, Answer.UNAVAILABLE, str(error))
             return self._count(Answer.UNAVAILABLE)
         log.info("stored", id=notification.id, file=file_name, bytes=len(body), key=key or None)
+        endpoint.refusals.succeeded()
+        measures.REQUESTS.count(name, str(Answer.STORED.status))
+        measures.CONFIRM_SECONDS.observe(self._clock.monotonic() - begun, name)
         return self._count(Answer.STORED)
 
     def _count(self, answer: Answer) -> bottle.HTTPResponse:
         with self._counting:
             self._answered[answer] += 1
         return _respond(answer)
-
-    def _deadline(self, environ: Mapping[str, Any]) -> float:
-        begun: float = environ.get(BEGUN) or self._clock.monotonic()
-        return begun + STORE_WITHIN_SECONDS
 
     def _read(self, environ: Mapping[str, Any]) -> bytes:
         """Return the raw body; never more than the limit is read."""
@@ -180,7 +213,7 @@ class Receiver:
                 "headers": _headers(environ),
             }
             endpoint.rejected.keep(body, header, keys, line)
-            raise _Refusal(answer, str(error)) from None
+            raise _Refusal(answer, str(error), _kind(error)) from None
 
     def _health(self) -> bottle.HTTPResponse:
         if bottle.request.method not in {"GET", "HEAD"}:
@@ -197,6 +230,15 @@ def _respond(answer: Answer, text: str = "", **headers: str) -> bottle.HTTPRespo
     if answer is Answer.UNAVAILABLE:
         headers["Retry_After"] = str(RETRY_AFTER_SECONDS)
     return bottle.HTTPResponse(text or answer.text, answer.status, Content_Type=CONTENT_TYPE, **headers)
+
+
+def _kind(error: Exception) -> Reason:
+    if isinstance(error, CertificateRefusedError):
+        return Reason.CERTIFICATE
+    if isinstance(error, SignatureMissingError):
+        return Reason.NO_SIGNATURE
+    wrong = isinstance(error, SignatureMismatchError)
+    return Reason.WRONG_SIGNATURE if wrong else Reason.MALFORMED_SIGNATURE
 
 
 def _plain(error: bottle.HTTPError) -> str:

@@ -102,7 +102,7 @@ def test_its_name_is_what_the_body_says_and_keeps_the_time_of_receipt(site: Site
     assert readmitted.name == f"{refused.name.split('_')[0]}_abc_contact_optout.json"
     assert readmitted.read_bytes() == body
     assert readmitted.with_suffix(".log").exists()
-    assert not any(site.folder("rejected").iterdir())
+    assert not any(site.folder("rejected").glob("[!.]*"))
 
 
 def test_a_forgery_stays_with_the_reason(site: Site) -> None:

@@ -77,7 +77,7 @@ def assert_nothing_is_lost_repeated_or_torn(site: Site, load: Load) -> None:
 
 def assert_no_litter(site: Site) -> None:
     """Check for what no start swept; what was being written is kept for an hour."""
-    left = [path for path in site.spool.rglob("*") if path.name.startswith(".")]
+    left = [path for path in site.spool.rglob("*") if path.name.startswith(".") and path.name != ".metrics"]
     assert [path for path in left if path.parent.name != "incoming" or path.name[:5] != ".new-"] == []
     assert list(site.folder("processing").iterdir()) == []
     logs = [path for path in site.all_files() if path.suffix == ".log"]

@@ -44,13 +44,18 @@ def listen(address: Address) -> list[Listener]:
         raise ConfigurationError("LISTEN_FDS: both TCP and Unix sockets; hand over those of one kind")
     if handed_over:
         return [Listener(one, handed_over=True) for one in handed_over]
+    return [bind(address, "receiver.listen")]
+
+
+def bind(address: Address, key: str) -> Listener:
+    """Return a socket on the address that `key` of the configuration names. Raises: ConfigurationError."""
     try:
         bound = _unix(Path(address.unix_path)) if address.unix_path else _tcp(address)
     except (OSError, UnicodeError) as error:  # UnicodeError: of a name that can't be one
         reason = getattr(error, "strerror", None) or error  # a path that is too long has no number
-        raise ConfigurationError(f"receiver.listen: can't listen on {address}: {reason}") from None
+        raise ConfigurationError(f"{key}: can't listen on {address}: {reason}") from None
     bound.listen(BACKLOG)
-    return [Listener(bound, handed_over=False)]
+    return Listener(bound, handed_over=False)
 
 
 def _from_systemd() -> list[socket.socket]:

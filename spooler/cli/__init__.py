@@ -29,6 +29,7 @@ COMMANDS = {
     "resume": "let the processor go on",
     "readmit": "check refused requests against today's keys",
     "prune": "carry out the retention",
+    "metrics": "counts, ages and durations in Prometheus' text format",
     "verify": "which key, hash and padding made a signature",
     "keygen": "a key pair for trying things out",
     "send": "play the sender: sign, post, repeat by its rules",

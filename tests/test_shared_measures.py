@@ -1,0 +1,64 @@
+"""Every process's numbers, on the disk and added up."""
+
+import json
+from pathlib import Path
+
+import pytest
+from conftest import full_disk
+
+from spooler import measures, shared_measures
+from spooler.measures import Counter
+from spooler.shared_measures import Sharing, read_all
+
+
+@pytest.fixture(autouse=True)
+def counter(monkeypatch: pytest.MonkeyPatch) -> Counter:
+    """The only counter, with nothing counted."""
+    known = Counter("spooler_things_total", "Things.", ("webhook",))
+    monkeypatch.setattr(measures, "ALL", (known,))
+    monkeypatch.setattr(shared_measures, "_KNOWN", {known.name: known})
+    return known
+
+
+def total(spool: Path) -> float:
+    return sum(numbers[0] for _labels, numbers in read_all(spool)["spooler_things_total"])
+
+
+def test_all_processes_are_added_up(tmp_path: Path, counter: Counter) -> None:
+    for process in ("receiver-1", "receiver-2"):
+        counter.series.clear()
+        with Sharing(tmp_path, process):
+            counter.count("crm")
+    assert total(tmp_path) == 2
+
+
+def test_a_process_that_is_started_again_goes_on_and_leaves_one_file(
+    tmp_path: Path, counter: Counter
+) -> None:
+    for _start in range(3):
+        counter.series.clear()
+        with Sharing(tmp_path, "receiver-1"):
+            counter.count("crm")
+    assert total(tmp_path) == 3
+    assert [path.name for path in (tmp_path / ".metrics").iterdir()] == ["receiver-1.json"]
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", '{"spooler_things_total": [[["a", "b"], [1]], [["a"], [1, 2]]], "old": []}']
+)
+def test_what_is_torn_or_counted_otherwise_is_passed_over(
+    tmp_path: Path, counter: Counter, content: str
+) -> None:
+    (tmp_path / ".metrics").mkdir()
+    (tmp_path / ".metrics" / "receiver-1.json").write_text(content)
+    assert total(tmp_path) == 0
+    with Sharing(tmp_path, "receiver-1"):
+        counter.count("crm")
+    assert total(tmp_path) == 1
+    assert json.loads((tmp_path / ".metrics" / "receiver-1.json").read_text())
+
+
+def test_what_cannot_be_written_is_nobodys_failure(tmp_path: Path, counter: Counter) -> None:
+    with full_disk(), Sharing(tmp_path, "receiver-1"):
+        counter.count("crm")
+    assert counter.copy() == [(("crm",), [1.0])]

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from spooler import history, running
+from spooler import history, measures, running
 from spooler.config import Webhook
 from spooler.dropins import Script
 from spooler.log import get_logger
-from spooler.name import Name
+from spooler.name import Name, identify
 from spooler.notification import Notification
 from spooler.outcome import Done, Outcome, Release, of_exit
 from spooler.scripts import Run, Runner, Stop
@@ -55,6 +55,7 @@ class Attempt:
         mark = running.Mark(at, attempt, script.name, script.version)
         running.write(processing, file_name, mark)
         # CRASH: from here on the mark tells recovery which attempt was cut short.
+        log = get_logger().bind(webhook=self.webhook.name, id=identify(file_name))
         run = self._execute(file_name, notification, attempt, script)
         line = {
             "at": at,
@@ -69,15 +70,13 @@ class Attempt:
             self.spool.record(State.PROCESSING, file_name, line)
         except OSError as error:
             # The script has run: what came of it still counts, though nobody can read of it.
-            get_logger().error(
-                "no log line", webhook=self.webhook.name, file=file_name, reason=error.strerror
-            )
+            log.error("no log line", file=file_name, reason=error.strerror)  # noqa: TRY400 - a full disk
         # CRASH: mark and line both stand; recovery sees that they are of the same run.
         running.clear(processing, file_name)
-        get_logger().info(
+        measures.SCRIPT_SECONDS.observe(run.seconds, self.webhook.name, script.name)
+        measures.SCRIPT_EXITS.count(self.webhook.name, script.name, str(run.exit))
+        log.info(
             "script ended",
-            webhook=self.webhook.name,
-            id=_identity(file_name, notification)[1],
             script=script.name,
             attempt=attempt,
             exit=run.exit,

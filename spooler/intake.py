@@ -13,7 +13,7 @@ from datetime import datetime
 
 from spooler.backlog import Backlog
 from spooler.log import get_logger
-from spooler.name import Name, log_name, stamp
+from spooler.name import Name, identify, log_name, stamp
 from spooler.notification import Notification
 from spooler.spool import WebhookSpool
 from spooler.state import State
@@ -60,7 +60,9 @@ class Intake:
         """Tell once of a file that is left alone."""
         if name not in self._reported:
             self._reported.add(name)
-            get_logger().error("left alone", webhook=self._spool.webhook, file=name, reason=what)
+            get_logger().error(
+                "left alone", webhook=self._spool.webhook, id=identify(name), file=name, reason=what
+            )
 
     def _may_pass(self, name: str, complete_to: str) -> bool:
         if Name.parse(name):

@@ -70,6 +70,12 @@ def _is_date(digits: str) -> bool:
     return True
 
 
+def identify(file_name: str) -> str:
+    """Return the id in a file's name; the whole name where it isn't of the pattern."""
+    parsed = Name.parse(file_name)
+    return parsed.id if parsed else file_name
+
+
 def is_notification(file_name: str) -> bool:
     """Say whether a file of this name is a notification."""
     return file_name.endswith(SUFFIX) and not file_name.startswith(HIDDEN)

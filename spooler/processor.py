@@ -19,6 +19,7 @@ from spooler.config import Configuration, Webhook
 from spooler.errors import SpoolUnusableError
 from spooler.finished import FinishedIds
 from spooler.log import get_logger
+from spooler.name import identify
 from spooler.scripts import Runner, Stop
 from spooler.spool import WebhookSpool
 from spooler.state import State
@@ -32,8 +33,18 @@ _WATCHED = (State.INCOMING, State.RETRY)
 class Processor:
     """Works on a whole spool until it is told to stop."""
 
-    def __init__(self, configuration: Configuration, *, clock: Clock | None = None) -> None:
-        """Prepare the folders. Raises: SpoolUnusableError."""
+    def __init__(
+        self,
+        configuration: Configuration,
+        *,
+        clock: Clock | None = None,
+        on_failed: Callable[[str, str], None] | None = None,
+    ) -> None:
+        """Prepare the folders. Raises: SpoolUnusableError.
+
+        on_failed: is told webhook and file name of what came to `failed/`, from a worker's thread.
+        """
+        self._on_failed = on_failed
         self._workers = configuration.processor.workers
         self._stop = Stop()
         self._wake = threading.Event()
@@ -137,10 +148,12 @@ class Processor:
         settled: Settled | None = None
         try:
             settled = turn.take(state, name)
+            if settled and settled.state is State.FAILED and self._on_failed:
+                self._on_failed(turn.webhook.name, settled.name)
         except OSError as error:
             waiting.report(name, str(error))
         except Exception:  # noqa: BLE001 - the outermost frame: nothing may be lost
-            get_logger().exception("defect", file=name)
+            get_logger().exception("defect", webhook=turn.webhook.name, id=identify(name), file=name)
             settled = Settled(State.PROCESSING, name, crashed=True)
         self._ended.put((waiting, name, settled))
         self._wake.set()

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from spooler import children, history, running
 from spooler.log import get_logger
-from spooler.name import HIDDEN, LOG_SUFFIX, SUFFIX, log_name
+from spooler.name import HIDDEN, LOG_SUFFIX, SUFFIX, identify, log_name
 from spooler.scripts import OWNER_VARIABLE
 from spooler.spool import WebhookSpool, bring_log
 from spooler.state import ACTIVE, State
@@ -43,7 +43,8 @@ def recover(spool: WebhookSpool) -> Recovered:
         except (
             PermissionError
         ) as error:  # one file, or log, of somebody else's: no reason to hold up the rest
-            get_logger().error("left alone", webhook=spool.webhook, file=name, reason=str(error))
+            about = {"webhook": spool.webhook, "id": identify(name), "file": name}
+            get_logger().error("left alone", **about, reason=str(error))
             found.left.append(name)
     if not found.left:
         running.sweep(spool.folder(State.PROCESSING))
@@ -66,7 +67,7 @@ def take_up(spool: WebhookSpool, name: str, *, crashed: bool) -> str:
     # CRASH: the line stands and the file is still here: it counts once more. Rather so than never.
     running.clear(spool.folder(State.PROCESSING), name)
     now_named = spool.release(name)
-    get_logger().warning("taken up again", webhook=spool.webhook, file=name)
+    get_logger().warning("taken up again", webhook=spool.webhook, id=identify(name), file=name)
     return now_named
 
 
@@ -85,7 +86,9 @@ def _end_survivors(path: Path) -> None:
     while survivors := children.find_by_environment(OWNER_VARIABLE, str(path)):
         children.kill(survivors)
         if time.monotonic() > give_up_at:
-            get_logger().error("left behind", processes=sorted(survivors), file=path.name)
+            get_logger().error(
+                "left behind", id=identify(path.name), processes=sorted(survivors), file=path.name
+            )
             return
         time.sleep(0.01)
 

@@ -24,6 +24,7 @@ from pathlib import Path
 
 from spooler import children
 from spooler.log import get_logger
+from spooler.name import identify
 from spooler.outcome import CANNOT_EXECUTE, NOT_FOUND, Exit
 
 OUTPUT_BYTES = 16 * 1024
@@ -161,7 +162,9 @@ class Runner:
         while strays := self._strays(process.pid):
             now = time.monotonic()
             if now >= give_up_at:
-                get_logger().warning("left behind", processes=sorted(strays), script=str(process.args))
+                owner = self._leaders.get(process.pid, "")
+                log = get_logger().bind(id=identify(os.path.basename(owner)))  # noqa: PTH119
+                log.warning("left behind", processes=sorted(strays), script=str(process.args))
                 return
             if now >= grace_until:
                 children.kill(strays)

@@ -13,13 +13,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
-from spooler import dropins, history, recovery
+from spooler import dropins, history, measures, recovery
 from spooler.attempt import Attempt
 from spooler.config import Webhook
 from spooler.finished import REPEATS, FinishedIds
 from spooler.history import Progress
 from spooler.log import get_logger
-from spooler.name import Name
+from spooler.name import Name, identify
 from spooler.notification import Notification
 from spooler.outcome import Done, GiveUp, Outcome, Release, Retry
 from spooler.retry import delay_seconds
@@ -64,19 +64,22 @@ class Turn:
         except OSError as error:
             if self.spool.path(State.PROCESSING, file_name).exists():
                 # It was moved, and its log couldn't be brought after it.
-                get_logger().error("held up", webhook=self.webhook.name, file=file_name, reason=str(error))
+                log = get_logger().bind(webhook=self.webhook.name, id=identify(file_name))
+                log.error("held up", file=file_name, reason=str(error))  # noqa: TRY400 - no defect
                 return Settled(State.PROCESSING, file_name)
             if isinstance(error, FileNotFoundError):
                 return None  # RACE: a person took it away
             raise
+        log = get_logger().bind(webhook=self.webhook.name, id=identify(name))
+        log.info("claimed", file=name, source=state.value, attempt=progress.attempt)
         try:
             return self._settle(name, self._decide(name, notification, progress), progress)
         except OSError as error:
             if not self.spool.path(State.PROCESSING, name).exists():
-                get_logger().warning("taken away", webhook=self.webhook.name, file=name)
+                log.warning("taken away", file=name)
                 recovery.let_go(self.spool, name)
                 return None
-            get_logger().error("held up", webhook=self.webhook.name, file=name, reason=str(error))
+            log.error("held up", file=name, reason=str(error))  # noqa: TRY400 - no defect
             return self._put_back(name)
 
     def _progress(self, state: State, name: str) -> Progress:
@@ -132,7 +135,8 @@ class Turn:
                 settled = self._give_up(name, reason)
             case Release(reason):
                 settled = self._release(name, reason)
-        log = get_logger().bind(webhook=self.webhook.name, id=_id(name))
+        log = get_logger().bind(webhook=self.webhook.name, id=identify(name))
+        measures.TURNS.count(self.webhook.name, settled.state.value)
         log.info(settled.state.value, file=settled.name, reason=getattr(outcome, "reason", "") or None)
         return settled
 
@@ -177,8 +181,3 @@ def _brought_by_hand(state: State, lines: Sequence[history.Line]) -> bool:
     if not lines or history.is_open(lines[-1]):
         return False
     return state is State.INCOMING or "note" in lines[-1]
-
-
-def _id(file_name: str) -> str:
-    parsed = Name.parse(file_name)
-    return parsed.id if parsed else file_name

@@ -274,6 +274,7 @@ def test_what_is_no_regular_file_is_reported_once_and_left_alone(
             "event": "left alone",
             "log_level": "error",
             "webhook": "crm",
+            "id": "a",
             "file": path.name,
             "reason": "is no regular file",
         }

@@ -1,6 +1,7 @@
 """One event, one line, whatever the values hold."""
 
 import io
+import json
 import logging
 import os
 import re
@@ -11,10 +12,13 @@ from pathlib import Path
 
 import pytest
 import structlog
+from conftest import wait_until
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from running_service import OTHER_KEY, exchange, make_body, make_site, post, request, running, signed
 
 from spooler import log
+from spooler.signature import HEADER
 
 PAIR = re.compile(r'([a-z_]+)=("(?:[^"\\]|\\.)*"|[^\s"=]*)( |$)')
 HOSTILE = [
@@ -139,3 +143,63 @@ def test_a_line_that_cannot_be_written_is_nobodys_failure() -> None:
 def test_what_only_developers_want_is_not_shown(stream: io.StringIO) -> None:
     log.get_logger().debug("detail")
     assert stream.getvalue() == ""
+
+
+LIFE = """#!/bin/sh
+case "$SPOOLER_ATTEMPT" in 1) exit 75;; esac
+echo "level=error event=forged"
+"""
+
+
+def test_the_id_finds_every_step_of_a_notifications_life(tmp_path: Path) -> None:
+    site = make_site(tmp_path / "site", processor='retry_delays = ["1s"]')
+    site.script("#!/bin/sh\nexit 0\n", "05-first")
+    site.script(LIFE)
+    body = make_body()
+    identifier = json.loads(body)["EventUniqueID"]
+    with running(site) as service:
+        assert post(service.addresses[0], body).status == 200
+        wait_until(lambda: site.files("done"), 30)
+        service.wait_for("event=done")
+        lines = [pairs(line) for line in service.log().splitlines() if identifier in line]
+    # The receiver's line may come after the processor's first: they are two processes.
+    assert [line["event"] for line in lines].count("stored") == 1
+    steps = [line for line in lines if line["event"] != "stored"]
+    assert [(line["event"].strip('"'), line.get("script"), line.get("attempt")) for line in steps] == [
+        ("claimed", None, "1"),
+        ("script ended", "05-first", "1"),
+        ("script ended", "10-script", "1"),
+        ("retry", None, None),
+        ("claimed", None, "2"),
+        ("script ended", "10-script", "2"),
+        ("done", None, None),
+    ]
+    assert {line["id"] for line in lines} == {identifier}
+    assert {line["webhook"] for line in lines} == {"crm"}
+
+
+def test_strangers_start_no_line_and_no_secret_or_body_is_logged(tmp_path: Path) -> None:
+    site = make_site(tmp_path / "site")
+    site.script("#!/bin/sh\nexit 65\n")
+    hostile = {"Type": "a\n<3>level=error", "EventUniqueID": "x\nlevel=error", "Data": {"f": "SECRETBODY"}}
+    body = json.dumps(hostile).encode()
+    with running(site) as service:
+        (address,) = service.addresses
+        assert post(address, body).status == 200
+        assert post(address, make_body(), OTHER_KEY).status == 401
+        secret = {HEADER: "SECRET,VALUE", "Authorization": "SECRETTOKEN"}
+        assert request(address, body, secret).status == 401
+        assert b" 400 " in exchange(
+            address, b"POST /webhook/crm HTTP/1.1\r\nAuthorization SECRETTOKEN\r\n\r\n"
+        )
+        odd = site.folder("incoming") / "<3>a\nlevel=error event=forged\x1b[31m.json"
+        odd.write_bytes(b"SECRETBODY")
+        wait_until(lambda: len(site.files("failed")) == 2, 30)
+        log_text = service.log()
+    for line in log_text.splitlines():
+        assert line.startswith("timestamp=20")
+        assert line.isprintable()
+        assert pairs(line)["level"] in {"info", "warning", "error"}
+    assert "SECRET" not in log_text
+    assert signed(body)[HEADER][:20] not in log_text
+    assert "forged" not in {pairs(line)["event"] for line in log_text.splitlines()}

@@ -629,6 +629,7 @@ def test_on_sigterm_the_command_settles_what_runs_and_ends_with_0(tmp_path: Path
     assert [path.name for path in spool.folder(DONE).rglob("*.json")] == [name]
     assert [line.split(" event=")[1].split()[0] for line in log.splitlines()] == [
         '"processor',
+        "claimed",
         '"script',
         "done",
         '"processor',

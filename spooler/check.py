@@ -8,15 +8,16 @@ Does not promise: to find what only shows under load.
 
 import http.client
 import os
+import secrets
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from spooler import dropins
+from spooler import alert_texts, alerter, dropins, mail
 from spooler.address import Address
-from spooler.config import Configuration, Webhook
+from spooler.config import CREDENTIALS, Configuration, Webhook
 from spooler.errors import KeyFileError
 from spooler.keys import load_key
 from spooler.owner import EXECUTE, READ, WRITE, User, service_user
@@ -26,6 +27,7 @@ from spooler.state import State
 from spooler.units import format_duration, format_size
 
 _ANSWER_SECONDS = 3.0
+_LOOPBACK = ("127.", "::1", "localhost")
 
 
 class Verdict(StrEnum):
@@ -208,7 +210,39 @@ def _ask_health(address: Address) -> tuple[int, str]:
 
 
 def _alerts(configuration: Configuration) -> Iterator[Finding]:
-    if configuration.alerts is None:
+    settings = configuration.alerts
+    if settings is None:
         yield Finding(Verdict.NOTICE, "alerts", "none are configured; nobody is told when something fails")
-    else:
-        yield Finding(Verdict.NOTICE, "alerts", "are configured, but this version doesn't send mail yet")
+        return
+    text = f"go to {', '.join(settings.to)} by {settings.smtp} (to try it: spooler check --alert)"
+    yield Finding(Verdict.RIGHT, "alerts", text)
+    if settings.password_file and not settings.password_file.startswith(CREDENTIALS):
+        try:
+            mail.password(settings)
+        except mail.MailError as error:
+            yield Finding(Verdict.WRONG, "alerts", str(error))
+    nearby = Address.parse(settings.smtp).host.startswith(_LOOPBACK)
+    if settings.user and not settings.starttls and not nearby:
+        text = "the password goes over the network in the clear; set starttls = true"
+        yield Finding(Verdict.NOTICE, "alerts", text)
+    if settings.silence is None:
+        yield Finding(Verdict.NOTICE, "alerts", 'nobody is told when nothing comes in (silence = "24h")')
+    if waiting := alerter.waiting_mails(configuration.spool):
+        text = f"{waiting} mail(s) not sent yet; the processor's log says why, and it goes on trying"
+        yield Finding(Verdict.NOTICE, "alerts", text)
+
+
+def send_test_mail(configuration: Configuration) -> Finding:
+    """Send a mail to the recipients now; return what came of it."""
+    settings = configuration.alerts
+    if settings is None:
+        text = "no mail can be sent: there is no [alerts] in the configuration"
+        return Finding(Verdict.WRONG, "test mail", text)
+    words = alert_texts.test()
+    subject = f"spooler {socket.gethostname()}: {words.subject}"
+    try:
+        mail.send(settings, subject, words.body, f"test-{secrets.token_hex(8)}")
+    except mail.MailError as error:
+        text = f"not taken by {settings.smtp}: {error}"
+        return Finding(Verdict.WRONG, "test mail", text)
+    return Finding(Verdict.RIGHT, "test mail", f"{settings.smtp} took it, for {', '.join(settings.to)}")

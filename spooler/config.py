@@ -10,6 +10,7 @@ that out when they open them.
 
 import ipaddress
 import os
+import re
 import tomllib
 from dataclasses import dataclass
 from functools import partial
@@ -27,6 +28,10 @@ from spooler.units import Duration, Keep, Size
 FILE_NAME = "spooler.toml"
 ENVIRONMENT_VARIABLE = "SPOOLER_CONFIG"
 SYSTEM_FILE = Path("/etc/spooler") / FILE_NAME
+
+CREDENTIALS = "$CREDENTIALS_DIRECTORY/"  # where systemd puts what LoadCredential= names
+# Dull on purpose: what stands here goes into the header of a mail.
+_MAIL_ADDRESS = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9.-]+")
 
 Ordering = Literal["contact", "none"]
 TestNotifications = Literal["skip", "process"]
@@ -80,7 +85,11 @@ class Retention(_Section):
 
 
 class Alerts(_Section, kw_only=True):
-    """`[alerts]`: whom to mail when something is wrong."""
+    """`[alerts]`: whom to mail when something is wrong.
+
+    password_file: absolute, or what stands there if it begins with `$CREDENTIALS_DIRECTORY/`, which only
+        the service's own process knows.
+    """
 
     smtp: str = "localhost:25"
     sender: str = msgspec.field(name="from")
@@ -89,6 +98,12 @@ class Alerts(_Section, kw_only=True):
     password_file: str | None = None
     starttls: bool = False
     silence: Duration | None = None
+
+
+class Metrics(_Section):
+    """`[metrics]`: where the processor serves metrics; without this table nowhere."""
+
+    listen: Address = msgspec.field(default_factory=partial(Address, host="127.0.0.1", port=9187))
 
 
 class _WebhookTable(_Section):
@@ -117,6 +132,7 @@ class _File(_Section):
     processor: Processor = msgspec.field(default_factory=Processor)
     retention: Retention = msgspec.field(default_factory=Retention)
     alerts: Alerts | None = None
+    metrics: Metrics | None = None
     webhook: dict[str, dict[str, Any]] = {}
 
 
@@ -143,6 +159,7 @@ class Configuration:
     processor: Processor
     retention: Retention
     alerts: Alerts | None
+    metrics: Metrics | None
     webhooks: dict[str, Webhook]
 
 
@@ -185,8 +202,11 @@ def parse(text: str, path: Path) -> Configuration:
     place = config_errors.Place(path, text)
     file = _convert(document, _File, place, ())
     _check_values(file, place)
-    if file.receiver.listen.unix_path:
-        file.receiver.listen = Address(unix_path=str(path.parent / file.receiver.listen.unix_path))
+    file.receiver.listen = _absolute(file.receiver.listen, path.parent)
+    if file.metrics:
+        file.metrics.listen = _absolute(file.metrics.listen, path.parent)
+    if file.alerts:
+        _check_alerts(file.alerts, place)
     tables = {
         name: _convert(table, _WebhookTable, place, ("webhook", name)) for name, table in file.webhook.items()
     }
@@ -201,6 +221,7 @@ def parse(text: str, path: Path) -> Configuration:
         processor=file.processor,
         retention=file.retention,
         alerts=file.alerts,
+        metrics=file.metrics,
         webhooks={name: _webhook(name, table, file, place) for name, table in tables.items()},
     )
 
@@ -236,6 +257,34 @@ def _check_values(file: _File, place: config_errors.Place) -> None:
         raise place.error(("receiver", "max_body"), "must be at least one byte")
     if file.processor.timeout <= 0:
         raise place.error(("processor", "timeout"), "must be longer than nothing")
+
+
+def _absolute(address: Address, folder: Path) -> Address:
+    return Address(unix_path=str(folder / address.unix_path)) if address.unix_path else address
+
+
+def _check_alerts(alerts: Alerts, place: config_errors.Place) -> None:
+    try:
+        server = Address.parse(alerts.smtp)
+    except ValueError:
+        server = Address()
+    if not server.port:
+        what = (
+            f'{alerts.smtp!r} is no mail server; write for example "localhost:25" or "mail.example.com:587"'
+        )
+        raise place.error(("alerts", "smtp"), what)
+    if not alerts.to:
+        raise place.error(("alerts", "to"), 'names nobody; write for example ["admin@example.com"]')
+    for key, address in (("from", alerts.sender), *(("to", one) for one in alerts.to)):
+        if not _MAIL_ADDRESS.fullmatch(address):
+            raise place.error(("alerts", key), f"{address!a} is no mail address (ASCII, without a name)")
+    if bool(alerts.user) != bool(alerts.password_file):
+        missing = "password_file" if alerts.user else "user"
+        raise place.error(("alerts",), f"the key {missing} is missing: user and password_file go together")
+    if alerts.password_file and not alerts.password_file.startswith(CREDENTIALS):
+        alerts.password_file = str(place.path.parent / alerts.password_file)
+    if alerts.silence is not None and alerts.silence <= 0:
+        raise place.error(("alerts", "silence"), "must be longer than nothing")
 
 
 def _webhook(name: str, table: _WebhookTable, file: _File, place: config_errors.Place) -> Webhook:

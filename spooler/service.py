@@ -12,9 +12,10 @@ import signal
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from spooler.alerter import Alerter
 from spooler.config import Configuration
 from spooler.confinement import Confinement
-from spooler.listening import Listener, listen
+from spooler.listening import Listener, bind, listen
 from spooler.lock import ProcessorLock
 from spooler.log import get_logger
 from spooler.notify import ServiceManager
@@ -22,6 +23,7 @@ from spooler.processor import Processor
 from spooler.pulse import Pulse
 from spooler.receiver import Receiver
 from spooler.server import Server
+from spooler.shared_measures import Sharing
 from spooler.spool import WebhookSpool
 from spooler.supervisor import Child, Supervisor, hold_signals, release_signals
 
@@ -43,7 +45,8 @@ def process(configuration: Configuration) -> int:
     manager = _begin()
     lock = ProcessorLock(configuration.spool)
     try:
-        _run_processor(configuration, manager.beat, manager.stopping)
+        metrics = _metrics_listener(configuration)
+        _run_processor(configuration, manager.beat, manager.stopping, metrics=metrics)
     finally:
         lock.close()
     return 0
@@ -58,10 +61,11 @@ def run(configuration: Configuration) -> int:
         for webhook in configuration.webhooks:
             WebhookSpool(configuration.spool, webhook).prepare()
         listeners = listen(configuration.receiver.listen)
+        metrics = _metrics_listener(configuration)
 
         def work(pulse: Pulse) -> None:
             _close(listeners)  # the receivers' alone
-            _run_processor(configuration, lambda _status: pulse.beat())
+            _run_processor(configuration, lambda _status: pulse.beat(), metrics=metrics)
 
         children = _receiver_children(configuration, listeners, lock)
         children.append(Child("processor", work, _PROCESSOR_HUNG_SECONDS))
@@ -94,17 +98,20 @@ def _receiver_children(
         for name in configuration.webhooks:
             get_logger().info("receiver ready", webhook=name, url=f"{listener.address}/webhook/{name}")
 
-    def work(pulse: Pulse) -> None:
+    def work(name: str, pulse: Pulse) -> None:
         if lock is not None:
             lock.close()  # the processor's; a receiver that lives on for a moment mustn't hold it
-        _run_receiver(receiver, listeners, configuration.receiver.max_body, pulse)
+        sharing = Sharing(configuration.spool, name)
+        _run_receiver(receiver, listeners, configuration.receiver.max_body, pulse, sharing)
 
-    numbers = range(1, configuration.receiver.workers + 1)
-    return [Child(f"receiver-{number}", work, _RECEIVER_HUNG_SECONDS) for number in numbers]
+    names = [f"receiver-{number}" for number in range(1, configuration.receiver.workers + 1)]
+    return [Child(name, partial(work, name), _RECEIVER_HUNG_SECONDS) for name in names]
 
 
-def _run_receiver(receiver: Receiver, listeners: list[Listener], max_body_bytes: int, pulse: Pulse) -> None:
-    confinement = Confinement(receiver.folders)
+def _run_receiver(
+    receiver: Receiver, listeners: list[Listener], max_body_bytes: int, pulse: Pulse, sharing: Sharing
+) -> None:
+    confinement = Confinement(folder for folder in (*receiver.folders, sharing.folder) if folder.is_dir())
     if not confinement.restrict():
         get_logger().info("not confined", reason="this kernel has no Landlock")
     server = Server(receiver, listeners, max_body_bytes)
@@ -121,15 +128,31 @@ def _run_receiver(receiver: Receiver, listeners: list[Listener], max_body_bytes:
             receiver.reload_keys()
 
     _obey(server.stop, lambda: reload_wanted.append(True))
-    server.run(each_second)
+    with sharing:
+        server.run(each_second)
 
 
 def _run_processor(
-    configuration: Configuration, beat: Callable[[str], None], stopping: Callable[[], None] = lambda: None
+    configuration: Configuration,
+    beat: Callable[[str], None],
+    stopping: Callable[[], None] = lambda: None,
+    *,
+    metrics: Listener | None = None,
 ) -> None:
     """beat: told, whenever the loop has turned, how it is. stopping: called when the end begins."""
-    processor = Processor(configuration)
+    with Sharing(configuration.spool, "processor"), Alerter(configuration) as alerter:
+        if metrics:
+            from spooler import metrics_server  # noqa: PLC0415 - a library for those who ask for metrics
 
+            metrics_server.serve(configuration, metrics)
+        _work(Processor(configuration, on_failed=alerter.failed), beat, stopping)
+
+
+def _metrics_listener(configuration: Configuration) -> Listener | None:
+    return bind(configuration.metrics.listen, "metrics.listen") if configuration.metrics else None
+
+
+def _work(processor: Processor, beat: Callable[[str], None], stopping: Callable[[], None]) -> None:
     def stop() -> None:
         stopping()
         processor.stop()

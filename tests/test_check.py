@@ -6,13 +6,17 @@ import pwd
 import shutil
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from conftest import NOBODY, KeyPair, free_port, write_config, write_script
+from mail_server import MailServer, up
 from running_service import make_site, running
 
-from spooler import check, config
+from spooler import check, config, keepsake
+from spooler.alerter import FILE_NAME
+from spooler.alerts import Mail, Memory
 from spooler.check import Finding, Verdict
 from spooler.spool import WebhookSpool
 from spooler.state import State
@@ -146,3 +150,42 @@ def test_the_command_answers_no_when_anything_is_wrong(path: Path, key_pair: Key
     assert bad.returncode == 1
     assert [one["subject"] for one in findings if one["verdict"] == "wrong"] == ["webhook crm"]
     assert all(one.keys() == {"verdict", "subject", "text"} for one in findings)
+
+
+ALERTS = '[alerts]\nsmtp = "{smtp}"\nfrom = "a@example.com"\nto = ["b@example.com"]\n'
+
+
+def test_alerts_are_told_with_what_is_missing(tmp_path: Path) -> None:
+    path = write_config(tmp_path, ALERTS.format(smtp="mail.example.com:25"))
+    assert "alerts: go to b@example.com by mail.example.com:25" in texts(look(path), Verdict.RIGHT)
+    assert 'nobody is told when nothing comes in (silence = "24h")' in texts(look(path), Verdict.NOTICE)
+    more = 'user = "u"\npassword_file = "none"\n'
+    path = write_config(tmp_path, ALERTS.format(smtp="mail.example.com:25") + more)
+    assert f"alerts.password_file: {tmp_path}/none: No such file" in texts(look(path), Verdict.WRONG)
+    assert "the password goes over the network in the clear" in texts(look(path), Verdict.NOTICE)
+
+
+def test_mails_that_wait_for_the_server_are_told(tmp_path: Path) -> None:
+    path = write_config(tmp_path, ALERTS.format(smtp="localhost:25"))
+    now = datetime.now(UTC)
+    memory = Memory(since=now, counted_to=now, due={"a": Mail("id", "subject", "body")})
+    keepsake.write(tmp_path / "spool" / FILE_NAME, memory)
+    assert "1 mail(s) not sent yet" in texts(look(path), Verdict.NOTICE)
+
+
+def test_a_test_mail_is_sent_when_asked_for_and_told_in_one_line(tmp_path: Path) -> None:
+    server = MailServer(free_port())
+    path = write_config(tmp_path, ALERTS.format(smtp=server.address))
+    command = [sys.executable, "-m", "spooler", "check", "--alert", "--config", str(path)]
+    with up(server):
+        sent = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+    assert sent.stdout.splitlines()[-1] == f"right   test mail: {server.address} took it, for b@example.com"
+    assert server.subjects == ["test"]
+    down = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+    assert down.returncode == 1
+    said = down.stdout.splitlines()[-1]
+    assert said == f"wrong   test mail: not taken by {server.address}: Connection refused"
+    write_config(tmp_path)
+    none = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+    assert "no mail can be sent: there is no [alerts]" in none.stdout
+    assert none.returncode == 1

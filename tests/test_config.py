@@ -395,3 +395,47 @@ def test_a_trusted_proxy_that_is_no_address_is_refused(tmp_path: Path) -> None:
     path = write_config(tmp_path, '[receiver]\ntrusted_proxy = "localhost"')
     with pytest.raises(ConfigurationError, match=r"trusted_proxy: 'localhost' is no IP address"):
         config.load(path)
+
+
+MAIL = '[alerts]\nfrom = "a@example.com"\nto = ["b@example.com"]\n'
+
+
+def test_metrics_are_served_on_loopback_where_the_table_stands_and_else_nowhere(tmp_path: Path) -> None:
+    assert read(tmp_path).metrics is None
+    for text, address in (("[metrics]", "127.0.0.1:9187"), ('[metrics]\nlisten = "[::1]:1"', "[::1]:1")):
+        known = read(tmp_path, text).metrics
+        assert known is not None
+        assert str(known.listen) == address
+    known = read(tmp_path, '[metrics]\nlisten = "unix:metrics.sock"').metrics
+    assert known is not None
+    assert known.listen.unix_path == str(tmp_path / "metrics.sock")
+
+
+def test_a_password_file_is_beside_the_configuration_or_systemds(tmp_path: Path) -> None:
+    for written, path in (
+        ("smtp-password", f"{tmp_path}/smtp-password"),
+        ("/etc/a", "/etc/a"),
+        ("$CREDENTIALS_DIRECTORY/a", "$CREDENTIALS_DIRECTORY/a"),
+    ):
+        known = read(tmp_path, f'{MAIL}user = "u"\npassword_file = "{written}"').alerts
+        assert known is not None
+        assert known.password_file == path
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (f'{MAIL}smtp = "mail"', "alerts.smtp: 'mail' is no mail server; write for example"),
+        (f'{MAIL}smtp = "unix:/a"', "alerts.smtp: 'unix:/a' is no mail server"),
+        (f'{MAIL}smtp = "mail:0"', "alerts.smtp: 'mail:0' is no mail server"),
+        (f'{MAIL}user = "u"', "alerts: the key password_file is missing"),
+        (f'{MAIL}password_file = "p"', "alerts: the key user is missing"),
+        (f'{MAIL}silence = "0s"', "alerts.silence: must be longer than nothing"),
+        (MAIL.replace("a@", r"a\nBcc: "), "alerts.from: 'a\\nBcc: example.com' is no mail address"),
+        (MAIL.replace("b@", "b <b@"), "alerts.to: 'b <b@example.com' is no mail address"),
+        (MAIL.replace('["b@example.com"]', "[]"), "alerts.to: names nobody"),
+        ('[metrics]\nlisten = "9187"', "metrics.listen: "),
+    ],
+)
+def test_mistakes_about_alerts_and_metrics_are_named(tmp_path: Path, text: str, said: str) -> None:
+    assert said in mistake(tmp_path, text)

@@ -21,6 +21,7 @@ _STYLES = {Verdict.RIGHT: "green", Verdict.NOTICE: "yellow", Verdict.WRONG: "bol
 @click.command(name="check")
 @config_option
 @json_option
+@click.option("--alert", is_flag=True, help="Send a test mail to the recipients of alerts.")
 @click.option(
     "--certificate",
     type=click.Path(path_type=Path),
@@ -33,7 +34,13 @@ _STYLES = {Verdict.RIGHT: "green", Verdict.NOTICE: "yellow", Verdict.WRONG: "bol
     metavar="FILE",
     help="Holds the password of the .pfx; else it is asked for, on a terminal.",
 )
-def command(config: Path | None, as_json: bool, certificate: Path | None, password_file: Path | None) -> int:
+def command(
+    config: Path | None,
+    as_json: bool,
+    alert: bool,
+    certificate: Path | None,
+    password_file: Path | None,
+) -> int:
     """Look at keys, folders, free space, scripts, the port and alerts; one line each.
 
     Exit status 1 if anything is wrong; a notice is not wrong.
@@ -41,13 +48,17 @@ def command(config: Path | None, as_json: bool, certificate: Path | None, passwo
     \b
     Examples:
       spooler check --config /etc/spooler/spooler.toml
+      spooler check --alert
       spooler check --certificate sender.pfx
     """
     if certificate is not None:
         return certificates.show(certificate, password_file, as_json)
     if password_file is not None:
         raise click.UsageError("--password-file goes with --certificate", click.get_current_context())
-    findings = check.examine(configuration.load(config))
+    known = configuration.load(config)
+    findings = list(check.examine(known))
+    if alert:
+        findings.append(check.send_test_mail(known))
     console = Console(highlight=False, soft_wrap=True)
     status = Exit.OK
     for finding in findings:

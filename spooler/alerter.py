@@ -1,0 +1,270 @@
+"""The alerter: a thread beside the processor that looks, remembers, and sends what is due.
+
+Owns: gathering the facts, the memory's file `<spool>/.alerts`, and when a mail is tried again.
+Promises: nothing of the processor ever waits for it. Counts, what was told and what is due survive a restart;
+after a crash the failures are counted that nobody had noted yet. A mail server that is away is tried again
+after half a minute, then ever more rarely, up to half an hour.
+Does not promise: that a mail is never sent twice: it is, after a crash between sending it and noting that.
+Rather so than never.
+Logs: a line for each mail, sent or not.
+"""
+
+import queue
+import socket
+import threading
+from contextlib import suppress
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from spooler import alert_texts, alerts, history, inventory, keepsake, mail, measures, refusals
+from spooler.alert_texts import Failure
+from spooler.alerts import Facts, Memory, WebhookFacts
+from spooler.clock import Clock, SystemClock
+from spooler.config import Alerts as Settings
+from spooler.config import Configuration
+from spooler.folders import WebhookFolders
+from spooler.log import get_logger
+from spooler.name import HIDDEN, identify, log_name
+from spooler.room import Room
+from spooler.state import State
+
+FILE_NAME = HIDDEN + "alerts"
+LOOK_SECONDS = 5.0
+SURVEY_SECONDS = 60.0
+_SURVEY_SHARE = 50  # looking into the folders may take at most this fraction of the time
+_AGAIN_SECONDS, _LONGEST_AGAIN_SECONDS = 30.0, 1800.0
+_PAUSE_SECONDS = 1.0  # between two looks, so that a burst of failures is taken in together
+_STOP_SECONDS = 2.0
+_MARGIN = 10  # a tenth more than `min_free` is well again
+
+
+class Alerter:
+    """Sends mails while it is entered, if any are configured."""
+
+    def __init__(self, configuration: Configuration, *, clock: Clock | None = None) -> None:
+        self._settings = configuration.alerts
+        self._min_free = configuration.receiver.min_free
+        self._clock = clock or SystemClock()
+        self._root = configuration.spool
+        self._folders = [WebhookFolders(self._root, name, self._clock) for name in configuration.webhooks]
+        self._failed: queue.SimpleQueue[_Failed] = queue.SimpleQueue()
+        self._begun = self._clock.now()
+        self._wake = threading.Event()
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="alerts", daemon=True)
+
+    def __enter__(self) -> "Alerter":
+        self._begun = self._clock.now()  # from here on the processor tells of each
+        if self._settings:
+            self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._wake.set()
+        if self._settings:
+            self._thread.join(_STOP_SECONDS)  # a mail that is just being sent isn't waited for longer
+
+    def failed(self, webhook: str, file_name: str) -> None:
+        """Take note that a notification ended in `failed/`; from any thread, and at once."""
+        if self._settings:
+            self._failed.put(_Failed(webhook, file_name, self._clock.now()))
+            self._wake.set()
+
+    def _run(self) -> None:
+        assert self._settings is not None  # noqa: S101 - else the thread isn't started
+        desk = Desk(self._settings, self._root, self._clock)
+        watch = _Watch(self._folders, self._min_free, self._clock)
+        failed = watch.missed(desk.memory.counted_to, self._begun)
+        while True:
+            ending = self._ended.is_set()
+            self._wake.clear()
+            failed += self._drain()
+            try:
+                desk.take_in(watch.facts(failed), max((one.at for one in failed), default=None))
+                failed = []
+                if not ending:
+                    desk.send_due()
+            except Exception:  # noqa: BLE001 - the outermost frame of a thread, which is to live on
+                get_logger().exception("defect", process="alerts")
+            if ending:
+                return
+            self._ended.wait(_PAUSE_SECONDS)
+            self._wake.wait(LOOK_SECONDS)
+
+    def _drain(self) -> list["_Failed"]:
+        found: list[_Failed] = []
+        with suppress(queue.Empty):
+            while True:
+                found.append(self._failed.get_nowait())
+        return found
+
+
+class _Failed(NamedTuple):
+    webhook: str
+    file: str
+    at: datetime  # not before its log was written
+
+
+class _Watch:
+    """Gathers the facts from the folders and the disk."""
+
+    def __init__(self, folders: list[WebhookFolders], min_free_bytes: int, clock: Clock) -> None:
+        self._folders = folders
+        self._min_free_bytes = min_free_bytes
+        self._clock = clock
+        self._survey_at = 0.0
+
+    def missed(self, counted_to: datetime, until: datetime) -> list[_Failed]:
+        """Return what the processor gave up between two moments: what a crash kept from being counted."""
+        found = []
+        for folders in self._folders:
+            with suppress(OSError):
+                for entry in folders.notifications(State.FAILED):
+                    with suppress(OSError):
+                        if entry.stat(follow_symlinks=False).st_ctime >= counted_to.timestamp():
+                            found += _given_up(folders, entry.name, counted_to, until)
+        return found
+
+    def facts(self, failed: list[_Failed]) -> Facts:
+        """Return how everything is; what folders hold only once a minute."""
+        begun = self._clock.monotonic()
+        survey = begun >= self._survey_at
+        shortage, roomy = self._disk()
+        of_webhook = {folders.webhook: self._of(folders, failed, survey=survey) for folders in self._folders}
+        if survey:
+            took = self._clock.monotonic() - begun
+            self._survey_at = begun + max(SURVEY_SECONDS, took * _SURVEY_SHARE)
+        return Facts(of_webhook, shortage, roomy)
+
+    def _of(self, folders: WebhookFolders, failed: list[_Failed], *, survey: bool) -> WebhookFacts:
+        names = [one.file for one in failed if one.webhook == folders.webhook]
+        shown = len(names) - alert_texts.FILES_SHOWN  # of those before nobody sees the reason
+        failures = [
+            Failure(name, identify(name), _reason(folders, name) if place >= shown else "")
+            for place, name in enumerate(names)
+        ]
+        known = WebhookFacts(tuple(failures), refusals.read(folders.folder(State.REJECTED)), surveyed=False)
+        try:
+            return _surveyed(known, folders) if survey else known
+        except OSError:
+            return known
+
+    def _disk(self) -> tuple[str, bool]:
+        try:
+            room = Room.of(self._folders[0].root)
+        except OSError:
+            return "", False
+        margin = self._min_free_bytes // _MARGIN
+        return room.shortage(self._min_free_bytes), not room.shortage(self._min_free_bytes + margin)
+
+
+def _surveyed(known: WebhookFacts, folders: WebhookFolders) -> WebhookFacts:
+    return replace(
+        known,
+        received=inventory.last_received(folders),
+        oldest_waiting=inventory.oldest_waiting(folders),
+        paused=folders.paused,
+        surveyed=True,
+    )
+
+
+class Desk:
+    """The memory, its file, and what is due."""
+
+    def __init__(self, settings: Settings, root: Path, clock: Clock) -> None:
+        self._settings = settings
+        self._path = root / FILE_NAME
+        self._clock = clock
+        now = clock.now()
+        self.memory = keepsake.read(self._path, Memory) or Memory(since=now, counted_to=now)
+        self.memory.counted_to = min(self.memory.counted_to, now)
+        self._pause_seconds = 0.0
+        self._try_at = 0.0
+        self._saved = b""
+        self._told = ""
+
+    def take_in(self, facts: Facts, counted_to: datetime | None = None) -> None:
+        """Let the rules look at the facts, and keep what came of it.
+
+        counted_to: when the latest of the failures in the facts happened.
+        """
+        silence = timedelta(seconds=self._settings.silence) if self._settings.silence else None
+        host = socket.gethostname()
+        alerts.review(self.memory, facts, self._clock.now(), host=host, silence=silence)
+        if counted_to:
+            self.memory.counted_to = max(self.memory.counted_to, counted_to)
+        self._save()
+
+    def send_due(self) -> None:
+        """Send the mails that are due, unless the server was away a moment ago."""
+        if self._clock.monotonic() < self._try_at:
+            return
+        for about, letter in list(self.memory.due.items()):
+            if not self._send(letter):
+                return
+            # CRASH: sent and not noted: it is sent again, under the same Message-ID.
+            del self.memory.due[about]
+            self._save()
+
+    def _send(self, letter: alerts.Mail) -> bool:
+        log = get_logger().bind(subject=letter.subject)
+        try:
+            mail.send(self._settings, letter.subject, letter.body, letter.id)
+        except mail.PartlyRefusedError as error:
+            log.warning("mail sent", reason=str(error))
+        except mail.MailError as error:
+            self._pause_seconds = min(max(_AGAIN_SECONDS, 2 * self._pause_seconds), _LONGEST_AGAIN_SECONDS)
+            self._try_at = self._clock.monotonic() + self._pause_seconds
+            log.error("mail not sent", reason=str(error), again_in_seconds=self._pause_seconds)  # noqa: TRY400
+            measures.ALERT_MAILS.count("not_sent")
+            return False
+        else:
+            log.info("mail sent")
+        measures.ALERT_MAILS.count("sent")
+        self._pause_seconds = 0.0
+        return True
+
+    def _save(self) -> None:
+        """Write the memory down if it changed. Where that fails (a full disk), alerts go on without."""
+        content = msgspec.json.encode(self.memory)
+        if content == self._saved:
+            return
+        self._saved = content
+        try:
+            keepsake.write(self._path, self.memory, sync=True)
+            self._told = ""
+        except OSError as error:
+            reason = f"{self._path}: {error.strerror}: after a restart mails may come twice"
+            if reason != self._told:
+                get_logger().warning("alerts not noted", reason=reason)
+            self._told = reason
+
+
+def waiting_mails(root: Path) -> int:
+    """Return how many mails are not sent yet."""
+    memory = keepsake.read(root / FILE_NAME, Memory)
+    return len(memory.due) if memory else 0
+
+
+def _reason(folders: WebhookFolders, file_name: str) -> str:
+    """Return what the last line of a failed notification's log says."""
+    try:
+        lines = history.read(folders.folder(State.FAILED) / log_name(file_name))
+    except OSError:
+        lines = []
+    note = lines[-1].get("note") if lines else None
+    return note if isinstance(note, str) else "its log doesn't say why"
+
+
+def _given_up(folders: WebhookFolders, file_name: str, after: datetime, until: datetime) -> list[_Failed]:
+    """Return the notification if the processor itself, and not a person, brought it there in that time."""
+    lines = history.read(folders.folder(State.FAILED) / log_name(file_name))
+    at = history.moment(lines[-1]) if lines else None
+    if at is None or not after < at <= until or not str(lines[-1].get("note", "")).startswith("given up"):
+        return []
+    return [_Failed(folders.webhook, file_name, at)]

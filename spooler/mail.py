@@ -1,0 +1,135 @@
+"""Mail: one message to the fixed recipients, over SMTP.
+
+Owns: the connection, its deadline, STARTTLS and log-in; the message's headers.
+Promises: `send` returns or raises within about a minute, however slowly the server answers. With `starttls`
+nothing is sent but over a connection whose certificate was checked. The password is read anew each time, and
+is never part of an error.
+Does not promise: that a mail arrives; the server only takes it on.
+"""
+
+import os
+import smtplib
+import socket
+import ssl
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from email.message import EmailMessage
+from email.utils import format_datetime
+from pathlib import Path
+
+from spooler.address import Address
+from spooler.config import CREDENTIALS, Alerts
+from spooler.errors import SpoolerError
+
+_STEP_SECONDS = 20.0
+_ALL_SECONDS = 60.0
+
+
+class MailError(SpoolerError):
+    """A mail was not taken; the line says why."""
+
+
+def send(settings: Alerts, subject: str, body: str, id_: str) -> None:
+    """Hand a mail over to the server. Raises: MailError if it didn't take it, for all recipients.
+
+    id_: the same for every try, so that a mail that is sent twice can be known as one.
+    """
+    secret = password(settings)
+    try:
+        with _connected(settings) as server:
+            if settings.starttls:
+                server.starttls(context=ssl.create_default_context())
+            if settings.user and secret is not None:
+                server.login(settings.user, secret)
+            refused = server.send_message(_message(settings, subject, body, id_))
+    except (OSError, smtplib.SMTPException, ValueError) as error:
+        raise MailError(_words(error, secret)) from None
+    if refused:
+        # RACE: the others have it. Another try would give it to them twice.
+        raise PartlyRefusedError(f"refused for {', '.join(sorted(refused))}; the others got it")
+
+
+class PartlyRefusedError(MailError):
+    """Some recipients were refused; the mail went to the others."""
+
+
+def password(settings: Alerts) -> str | None:
+    """Return the password, None if none is configured. Raises: MailError."""
+    if settings.password_file is None:
+        return None
+    path = settings.password_file
+    if path.startswith(CREDENTIALS):
+        folder = os.environ.get("CREDENTIALS_DIRECTORY")
+        if not folder:
+            raise MailError(
+                f"alerts.password_file: {path}: only a service that systemd starts has such a folder"
+            )
+        path = str(Path(folder) / path.removeprefix(CREDENTIALS))
+    try:
+        return Path(path).read_text(encoding="utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "is no text"
+        raise MailError(f"alerts.password_file: {path}: {reason}") from None
+
+
+@contextmanager
+def _connected(settings: Alerts) -> Iterator[smtplib.SMTP]:
+    address = Address.parse(settings.smtp)
+    host = _host()
+    server = smtplib.SMTP(local_hostname=host, timeout=_STEP_SECONDS)
+    # What the certificate is checked for; else only the constructor sets it, which connects at once.
+    server._host = address.host  # type: ignore[attr-defined]
+    # Each wait has its time-out; a server that drips would stretch them for ever.
+    cut = threading.Timer(_ALL_SECONDS, _cut, [server])
+    cut.daemon = True
+    cut.start()
+    try:
+        server.connect(address.host, address.port)
+        yield server
+    finally:
+        cut.cancel()
+        server.close()
+
+
+def _cut(server: smtplib.SMTP) -> None:
+    wire = server.sock
+    if wire is not None:
+        with suppress(OSError):  # it is closed already
+            wire.shutdown(socket.SHUT_RDWR)
+
+
+def _host() -> str:
+    # Not the resolver's full name: that may take as long as it likes.
+    return "".join(char for char in socket.gethostname() if char.isalnum() or char in ".-") or "localhost"
+
+
+def _message(settings: Alerts, subject: str, body: str, id_: str) -> EmailMessage:
+    message = EmailMessage()
+    message["Subject"] = subject
+    message["From"] = settings.sender
+    message["To"] = ", ".join(settings.to)
+    message["Date"] = format_datetime(datetime.now(UTC))
+    message["Message-ID"] = f"<{id_.replace('@', '-')}.spooler@{_host()}>"
+    message["Auto-Submitted"] = "auto-generated"
+    message.set_content(body)
+    return message
+
+
+def _words(error: Exception, secret: str | None) -> str:
+    """TRUST: a server's answers are its own words, and may repeat ours."""
+    if isinstance(error, smtplib.SMTPRecipientsRefused):
+        text = "; ".join(f"{who}: {_reply(*answer)}" for who, answer in error.recipients.items())
+    elif isinstance(error, smtplib.SMTPResponseException):
+        text = _reply(error.smtp_code, error.smtp_error)
+    else:
+        text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    if secret:
+        text = text.replace(secret, "***")
+    return text.encode("unicode_escape").decode("ascii")[:300]
+
+
+def _reply(code: int, words: bytes | str) -> str:
+    text = words.decode("utf-8", "replace") if isinstance(words, bytes) else words
+    return f"the server answered {code} {text}"

@@ -1,0 +1,229 @@
+"""The alerter: a real processor, real failures, a real mail server that is up, down or slow, and restarts."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from conftest import FakeClock, free_port, full_disk, wait_until
+from mail_server import MailServer, up
+from running_service import OTHER_KEY, Site, make_body, make_site, post, running
+
+from spooler import alerter, history, keepsake
+from spooler.alert_texts import Failure
+from spooler.alerter import FILE_NAME, Alerter, Desk, waiting_mails
+from spooler.alerts import Facts, Memory, WebhookFacts
+from spooler.name import Name, log_name
+from spooler.spool import WebhookSpool
+from spooler.state import State
+
+
+@pytest.fixture
+def server() -> MailServer:
+    return MailServer(free_port())
+
+
+@pytest.fixture
+def site(tmp_path: Path, server: MailServer) -> Site:
+    text = f'[alerts]\nsmtp = "{server.address}"\nfrom = "spooler@example.com"\nto = ["admin@example.com"]\n'
+    made = make_site(tmp_path / "site", webhooks=text)
+    made.script("#!/bin/sh\nexit 65\n")
+    return made
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What takes seconds takes moments."""
+    for name in ("LOOK_SECONDS", "_PAUSE_SECONDS", "_AGAIN_SECONDS", "_LONGEST_AGAIN_SECONDS"):
+        monkeypatch.setattr(alerter, name, 0.05)
+
+
+@contextmanager
+def alerting(site: Site) -> Iterator[Alerter]:
+    for webhook in site.configuration().webhooks:
+        WebhookSpool(site.spool, webhook).prepare()
+    with Alerter(site.configuration()) as running_alerter:
+        yield running_alerter
+
+
+def fail(site: Site, number: int = 0, *, at: datetime | None = None) -> str:
+    """Put a notification into `failed/` as the processor leaves it."""
+    moment = at or datetime.now(UTC)
+    name = str(Name(moment, f"id-{number}", "t"))
+    (site.folder("failed") / name).write_bytes(b"{}")
+    history.append(site.folder("failed") / log_name(name), [history.note(moment, "given up: 10-x said no")])
+    return name
+
+
+def desk(site: Site, clock: FakeClock) -> Desk:
+    settings = site.configuration().alerts
+    assert settings is not None
+    site.spool.mkdir(exist_ok=True)
+    return Desk(settings, site.spool, clock)
+
+
+FAILED = Facts({"crm": WebhookFacts(failures=(Failure("a.json", "a", "given up: no"),))})
+
+
+def test_a_failure_and_refusals_in_a_real_run_are_mailed(site: Site, server: MailServer) -> None:
+    with up(server), running(site) as service:
+        (address,) = service.addresses
+        assert post(address, make_body(), OTHER_KEY).status == 401
+        assert post(address, make_body()).status == 200
+        wait_until(lambda: {"1 failed today", "accepts again"} <= set(server.subjects), 30)
+        service.wait_for('event="mail sent"')
+    (failed,) = (mail for mail in server.mails if mail["Subject"].endswith("1 failed today"))
+    (file,) = site.files("failed")
+    text = failed.get_content()
+    assert file.name in text
+    assert "10-script said that it will never work" in text
+    assert failed["Subject"].startswith("spooler ")
+    assert " crm: " in failed["Subject"]
+    assert failed["To"] == "admin@example.com"
+
+
+def test_nothing_is_mailed_twice_after_restarts_and_a_kill(site: Site, server: MailServer) -> None:
+    with up(server):
+        for _start in range(2):
+            with running(site) as service:
+                assert post(service.addresses[0], make_body()).status == 200
+                wait_until(lambda: server.mails, 30)
+                service.wait_for("event=failed")
+                time.sleep(1.5)
+                service.process.send_signal(signal.SIGTERM)
+                service.process.wait(30)
+        with running(site) as service:
+            time.sleep(2)
+            os.killpg(service.process.pid, signal.SIGKILL)
+    assert server.subjects == ["1 failed today"]
+    memory = keepsake.read(site.spool / FILE_NAME, Memory)
+    assert memory is not None
+    assert memory.webhooks["crm"].failed == 2
+
+
+@pytest.mark.usefixtures("quick")
+def test_while_the_server_is_down_mails_wait_and_are_sent_when_it_is_up(
+    site: Site, server: MailServer
+) -> None:
+    with alerting(site) as running_alerter:
+        for number in range(12):
+            running_alerter.failed("crm", fail(site, number))
+            time.sleep(0.03)
+        wait_until(lambda: waiting_mails(site.spool))
+        time.sleep(0.3)
+        with up(server):
+            wait_until(lambda: server.mails)
+            wait_until(lambda: not waiting_mails(site.spool))
+    assert len(server.mails) == 1  # those that had become old meanwhile are replaced
+
+
+@pytest.mark.usefixtures("quick")
+def test_what_is_due_survives_a_restart(site: Site, server: MailServer) -> None:
+    with alerting(site) as running_alerter:
+        running_alerter.failed("crm", fail(site))
+        wait_until(lambda: waiting_mails(site.spool))
+    with up(server), alerting(site):
+        wait_until(lambda: server.mails)
+    assert server.subjects == ["1 failed today"]
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_failure_that_a_crash_kept_from_being_counted_is_counted(site: Site, server: MailServer) -> None:
+    with up(server):
+        with alerting(site):
+            wait_until((site.spool / FILE_NAME).exists)
+        fail(site, 1)
+        by_hand = site.folder("failed") / "by hand.json"
+        by_hand.write_bytes(b"{}")
+        for _ in range(2):
+            with alerting(site):
+                wait_until(lambda: server.mails)
+                time.sleep(0.2)
+    assert server.subjects == ["1 failed today"]
+    memory = keepsake.read(site.spool / FILE_NAME, Memory)
+    assert memory is not None
+    assert memory.webhooks["crm"].failed == 1
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_slow_server_holds_up_nobody(site: Site, server: MailServer) -> None:
+    server.answer_after_seconds = 3.0
+    with up(server), alerting(site) as running_alerter:
+        running_alerter.failed("crm", fail(site))
+        time.sleep(0.3)
+        begun = time.monotonic()
+        for number in range(1000):
+            running_alerter.failed("crm", f"{number}.json")
+        assert time.monotonic() - begun < 0.5
+        begun = time.monotonic()
+    assert time.monotonic() - begun < 3  # it isn't waited for at the end either
+
+
+def test_a_server_that_is_away_is_tried_ever_more_rarely(
+    site: Site, clock: FakeClock, server: MailServer
+) -> None:
+    waiting = desk(site, clock)
+    waiting.take_in(FAILED)
+    tried = []
+    for _second in range(5000):
+        waiting.send_due()
+        tried.append(waiting._try_at - clock.monotonic())
+        clock.advance(1)
+    pauses = sorted({round(pause) for pause in tried if pause > 0} & {30, 60, 120, 240, 480, 960, 1800})
+    assert pauses == [30, 60, 120, 240, 480, 960, 1800]
+    assert max(tried) == 1800
+    with up(server):
+        clock.advance(1800)
+        waiting.send_due()
+    assert server.subjects == ["1 failed today"]
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b'{"day": 4}', b"\xff" * 100])
+def test_a_memory_that_is_torn_begins_anew(site: Site, clock: FakeClock, content: bytes) -> None:
+    site.spool.mkdir()
+    (site.spool / FILE_NAME).write_bytes(content)
+    waiting = desk(site, clock)
+    waiting.take_in(FAILED)
+    assert waiting_mails(site.spool) == 1
+    assert desk(site, clock).memory.webhooks["crm"].failed == 1
+
+
+def test_a_memory_from_the_future_is_no_obstacle(site: Site, clock: FakeClock) -> None:
+    later = clock.now() + timedelta(days=400)
+    keepsake.write(site.spool / FILE_NAME, Memory(since=later, counted_to=later, day="2099-01-01"))
+    waiting = desk(site, clock)
+    assert waiting.memory.counted_to == clock.now()
+    waiting.take_in(FAILED)
+    assert len(waiting.memory.due) == 1
+
+
+def test_on_a_full_disk_mails_are_sent_all_the_same(site: Site, clock: FakeClock, server: MailServer) -> None:
+    waiting = desk(site, clock)
+    with up(server), full_disk():
+        waiting.take_in(Facts({}, shortage="only 0 B free", roomy=False))
+        waiting.send_due()
+    assert server.subjects == ["disk full"]
+
+
+def test_folders_are_looked_into_once_a_minute(site: Site, clock: FakeClock) -> None:
+    WebhookSpool(site.spool, "crm", clock).prepare()
+    folders = Alerter(site.configuration(), clock=clock)._folders
+    watch = alerter._Watch(folders, 0, clock)
+    assert watch.facts([]).webhooks["crm"].surveyed
+    clock.advance(59)
+    assert not watch.facts([]).webhooks["crm"].surveyed
+    clock.advance(2)
+    (site.folder(State.INCOMING) / str(Name(clock.now(), "a", "t"))).touch()
+    facts = watch.facts([]).webhooks["crm"]
+    assert (facts.surveyed, facts.received, facts.oldest_waiting) == (True, clock.now(), clock.now())
+
+
+def test_where_no_alerts_are_configured_nothing_is_written(tmp_path: Path) -> None:
+    site = make_site(tmp_path / "site")
+    with alerting(site) as running_alerter:
+        running_alerter.failed("crm", "a.json")
+    assert not (site.spool / FILE_NAME).exists()

@@ -59,6 +59,10 @@ class Backlog:
         """How many wait in `incoming/`, are running, and wait in `retry/`."""
         return len(self._incoming), len(self._running), len(self._retry)
 
+    def has(self, name: str) -> bool:
+        """Say whether a name waits in `incoming/` or is running, as far as is known here."""
+        return name in self._incoming or name in self._running
+
     def update(self, incoming: Iterable[str], retry: Mapping[str, float]) -> None:
         """Take in what the folders hold now: names in `incoming/`, and names with due times in `retry/`."""
         incoming = set(incoming) - self._running

@@ -30,12 +30,14 @@ class Intake:
         self._by_contact = by_contact
         self.backlog = Backlog(self._lanes, self._order)
         self._young: set[str] = set()  # stamped after the last listing began
+        self._complete_to = ""  # of the last listing
         self._sizes: dict[
             str, tuple[int, float]
         ] = {}  # of foreign names: the size, and since when it is that
         self._orders: dict[str, str] = {}  # of foreign names
         self._reported: set[str] = set()
         self.look_again_soon = False  # something is there that may not be passed on yet
+        self.is_moving = False  # a person is putting some back
 
     def look(self) -> None:
         """List the folders and tell the backlog. Raises: OSError."""
@@ -44,8 +46,16 @@ class Intake:
         for name in (*incoming.odd, *retry.odd):
             self.report(name, "is no regular file")
         passed = [name for name in incoming.names if self._may_pass(name, incoming.complete_to)]
+        # RACE: what is older than the last listing, and wasn't in it, was put back since. There may be an
+        # even older one, put back just before, that this listing has missed: nothing is sure till the next.
+        self.is_moving = any(
+            name <= self._complete_to and name not in self._young and not self.backlog.has(name)
+            for name in passed
+            if Name.parse(name)
+        )
+        self._complete_to = incoming.complete_to
         self._young = {name for name in incoming.names if name > incoming.complete_to and Name.parse(name)}
-        self.look_again_soon = len(passed) < len(incoming.names)
+        self.look_again_soon = self.is_moving or len(passed) < len(incoming.names)
         self._forget({*incoming.names, *incoming.odd, *retry.names, *retry.odd})
         self.backlog.update(passed, dict(self._due_times(retry.names)))
 

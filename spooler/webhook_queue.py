@@ -78,7 +78,9 @@ class WebhookQueue:
 
     def peek(self) -> tuple[str, State, str] | None:
         """Return (order, state, name) of what is next; None if nothing is, or the webhook is held back."""
-        return None if self._is_held() else self._backlog.peek(self._clock.now().timestamp())
+        if self._is_held() or self._intake.is_moving:
+            return None
+        return self._backlog.peek(self._clock.now().timestamp())
 
     def take(self, name: str) -> None:
         """Note that its turn begins."""

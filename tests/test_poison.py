@@ -42,3 +42,24 @@ def test_it_ends_in_failed_after_its_attempts_and_the_others_are_processed(site:
         assert [(run["attempt"], run["exit"]) for run in runs] == [(n, "interrupted") for n in (1, 2, 3)]
         assert lines[-1]["note"] == "given up: none of 3 attempts is left"
     assert not list(site.folder("processing").iterdir())
+
+
+ALONGSIDE = """#!/bin/sh
+[ "$SPOOLER_CONTACT" = 666 ] && sleep 0.2 && kill -9 $PPID && sleep 30
+sleep 0.6
+echo "$SPOOLER_ID attempt $SPOOLER_ATTEMPT" >> {journal}
+"""
+
+
+def test_it_takes_none_of_those_along_that_run_beside_it(tmp_path: Path) -> None:
+    site = make_site(tmp_path, receiver="workers = 1", processor='workers = 4\nretry_delays = ["1s", "1s"]')
+    site.script(ALONGSIDE.format(journal=tmp_path / "journal"))
+    with running(site) as service:
+        paused = site.folder("incoming").parent / "paused"
+        paused.touch()
+        for number, contact in enumerate([1, 666, 2, 3]):
+            assert post(service.address, body(contact, f"n-{number}")).status == 200
+        paused.unlink()
+        wait_until(lambda: len(site.files("failed")) + len(site.files("done")) == 4)
+        assert service.stop() == 0
+    assert [path.name.split("_")[1] for path in site.files("failed")] == ["n-1"]

@@ -25,10 +25,11 @@ from spooler.errors import SpoolUnusableError
 from spooler.lock import ProcessorLock
 from spooler.name import log_name
 from spooler.notification import Notification
+from spooler.outcome import Outcome
 from spooler.processor import Processor
 from spooler.spool import WebhookSpool
 from spooler.state import State
-from spooler.turn import Settled
+from spooler.turn import Settled, Turn
 from spooler.watcher import Watcher
 from spooler.webhook_queue import LOOK_SECONDS, WebhookQueue
 
@@ -634,3 +635,149 @@ def test_on_sigterm_the_command_settles_what_runs_and_ends_with_0(tmp_path: Path
         "done",
         '"processor',
     ]
+
+
+def test_one_that_an_error_left_in_processing_is_not_overtaken(bench: Bench, logged: Entries) -> None:
+    name, other = bench.store(1, "a"), bench.store(1, "b")
+    assert bench.look() == name
+    bench.queue.take(name)
+    bench.spool.claim(IN, name)
+    bench.queue.settle(name, Settled(PROCESSING, name))
+    assert bench.peek() is None  # `other` is younger, and of the same contact
+    bench.clock.advance(LOOK_SECONDS)
+    assert bench.look() == name
+    assert [entry["event"] for entry in logged] == ["taken up again"]
+    bench.queue.take(name)
+    bench.queue.settle(name, Settled(DONE, name))
+    bench.spool.path(IN, name).unlink()
+    assert bench.look() == other
+
+
+def test_a_defect_in_a_turn_costs_an_attempt_and_holds_nobody_up_for_ever(
+    tmp_path: Path, logged: Entries, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_config(tmp_path)
+    write_script(tmp_path / "processors", "10-a", f"echo $SPOOLER_ID $SPOOLER_ATTEMPT >> {tmp_path}/journal")
+    spool = prepared(tmp_path)
+    store(spool, 1, "a")
+    store(spool, 1, "b")
+    defects = [ZeroDivisionError()]
+    decide = Turn._decide
+
+    def broken(turn: Turn, name: str, notification: Notification, progress: history.Progress) -> Outcome:
+        if defects:
+            raise defects.pop()
+        return decide(turn, name, notification, progress)
+
+    monkeypatch.setattr(Turn, "_decide", broken)
+    with processing(path):
+        wait_until(lambda: settled(spool) == 2, 3 * LOOK_SECONDS)
+    assert "defect" in [entry["event"] for entry in logged]
+    assert (tmp_path / "journal").read_text().split() == ["a", "2", "b", "1"]
+
+
+def test_without_order_a_younger_one_of_the_contact_goes_on(tmp_path: Path, clock: FakeClock) -> None:
+    webhook = config.load(write_config(tmp_path, '[processor]\nordering = "none"')).webhooks["crm"]
+    spool = WebhookSpool(tmp_path / "spool", "crm", clock)
+    spool.prepare()
+    queue = WebhookQueue(webhook, spool)
+    names = []
+    for number in range(2):
+        names.append(store(spool, 1, f"id-{number}"))
+        clock.advance(0.001)
+    queue.look(hinted=False)
+    for name in names:
+        found = queue.peek()
+        assert found is not None
+        assert found[2] == name
+        queue.take(name)
+
+
+def test_a_retry_that_is_due_while_it_is_paused_is_no_busy_loop(bench: Bench) -> None:
+    name = bench.store()
+    bench.spool.claim(IN, name)
+    bench.spool.postpone(name, bench.clock.now() + timedelta(seconds=1))
+    bench.look()
+    (bench.spool.base / "paused").touch()
+    bench.clock.advance(2)
+    assert bench.look() is None
+    assert bench.idle_seconds() > 1
+
+
+def test_an_idle_processor_takes_next_to_no_time(tmp_path: Path) -> None:
+    path = write_config(tmp_path, "[processor]\nworkers = 4\n")
+    spool = prepared(tmp_path)
+    store(spool)
+    with processing(path):
+        wait_until(lambda: settled(spool))
+        used = time.process_time()
+        time.sleep(2)
+        used = time.process_time() - used
+    assert used < 0.2  # a busy loop takes all of it
+
+
+def test_what_fails_together_does_not_come_back_together(tmp_path: Path) -> None:
+    path = write_config(tmp_path, '[processor]\nretry_delays = ["1000s"]')
+    write_script(tmp_path / "processors", "10-a", "exit 75")
+    spool = prepared(tmp_path)
+    for number in range(8):
+        store(spool, number, f"id-{number}")
+    with processing(path):
+        wait_until(lambda: len(spool.listing(RETRY).names) == 8)
+    dues = [spool.due(name) for name in spool.listing(RETRY).names]
+    assert max(dues) - min(dues) > 5
+
+
+def test_the_loop_watches_a_folder_anew_that_was_replaced(tmp_path: Path, logged: Entries) -> None:
+    path = write_config(tmp_path)
+    spool = prepared(tmp_path)
+    with processing(path):
+        wait_until(lambda: any(entry["event"] == "processor ready" for entry in logged))
+        spool.folder(IN).rename(spool.base / "old")
+        spool.prepare()
+        wait_until(lambda: any(entry["event"] == "watching anew" for entry in logged), 2 * LOOK_SECONDS)
+
+
+def test_folders_that_a_person_removed_are_made_again(bench: Bench) -> None:
+    for state in (RETRY, State.FAILED, State.DONE):
+        shutil.rmtree(bench.spool.folder(state))
+    bench.look()
+    bench.clock.advance(LOOK_SECONDS)
+    name = bench.store()
+    bench.clock.advance(LOOK_SECONDS)
+    assert bench.look() == name
+    assert bench.spool.folder(State.FAILED).is_dir()
+
+
+def test_the_older_one_that_a_person_took_back_while_it_ran_is_next(bench: Bench) -> None:
+    name, _other = bench.store(1, "a"), bench.store(1, "b")
+    assert bench.look() == name
+    bench.queue.take(name)
+    bench.spool.claim(IN, name)
+    bench.spool.path(PROCESSING, name).rename(bench.spool.path(IN, name))
+    bench.queue.settle(name, None)
+    assert bench.look() is None  # there may be more that are being moved
+    bench.clock.advance(LOOK_SECONDS)
+    assert bench.look() == name
+
+
+def test_one_that_runs_as_a_copy_is_still_waited_for_in_retry(bench: Bench) -> None:
+    name, other = bench.store(1, "a"), bench.store(1, "b")
+    assert bench.look() == name
+    bench.queue.take(name)
+    bench.spool.claim(IN, name)
+    bench.spool.postpone(name, bench.clock.now() + timedelta(minutes=1))
+    bench.queue.settle(name, Settled(RETRY, name, bench.spool.due(name)))
+    shutil.copy(bench.spool.path(RETRY, name), bench.spool.path(IN, name))
+    bench.clock.advance(LOOK_SECONDS)
+    assert bench.look() is None  # there may be more that are being copied
+    bench.clock.advance(LOOK_SECONDS)
+    assert bench.look() == name
+    bench.queue.take(name)
+    bench.spool.claim(IN, name)
+    bench.spool.finish(name)
+    bench.queue.settle(name, Settled(DONE, name))
+    assert bench.look() is None
+    bench.clock.advance(60)
+    assert bench.look() == name
+    assert other in bench.spool.listing(IN).names

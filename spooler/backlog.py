@@ -42,7 +42,8 @@ class Backlog:
         self._busy: set[str] = set()  # lanes of those that are running
         self._lanes: dict[str, list[tuple[str, str]]] = {}  # lane -> heap of (order, name)
         self._member_of: dict[str, Lanes] = {}
-        self._unreadable: set[str] = set()
+        self._entered_as: dict[str, str] = {}  # name -> order; a name may come again, with another
+        self._unreadable: set[str] = set()  # their lanes couldn't be looked up
 
     @property
     def has_unread(self) -> bool:
@@ -66,9 +67,11 @@ class Backlog:
     def update(self, incoming: Iterable[str], retry: Mapping[str, float]) -> None:
         """Take in what the folders hold now: names in `incoming/`, and names with due times in `retry/`."""
         incoming = set(incoming) - self._running
-        for name in self._unreadable:
+        unreadable, self._unreadable = self._unreadable, set()
+        for name in unreadable:
             heapq.heappush(self._ready, (self._order(name), name))
-        self._unreadable.clear()
+            if name in retry and not self._join(State.RETRY, name):
+                self._unreadable.add(name)
         for name in [name for name in self._incoming if name not in incoming]:
             self._incoming.discard(name)
             self._leave(name, stays=name in retry)
@@ -102,7 +105,11 @@ class Backlog:
             else:
                 order, name = self._unread.pop()
             state = self._state(name, now)
-            if state is not None and self._may_run(state, name):
+            if state is None or not self._may_run(state, name):
+                continue
+            if order != self._entered_as[name]:  # of an earlier file of that name
+                heapq.heappush(self._ready, (self._entered_as[name], name))
+            else:
                 heapq.heappush(self._ready, (order, name))
                 return order, state, name
         return None
@@ -170,13 +177,14 @@ class Backlog:
 
     def _enter(self, name: str, lanes: Lanes) -> None:
         self._member_of[name] = lanes
+        self._entered_as[name] = self._order(name)
         for lane in lanes:
-            heapq.heappush(self._lanes.setdefault(lane, []), (self._order(name), name))
+            heapq.heappush(self._lanes.setdefault(lane, []), (self._entered_as[name], name))
 
     def _head(self, lane: str) -> str | None:
         """Return the oldest that is still in the lane; those that left are dropped when they get there."""
         members = self._lanes.get(lane, [])
-        while members and members[0][1] not in self._member_of:
+        while members and self._entered_as.get(members[0][1]) != members[0][0]:
             heapq.heappop(members)
         if not members:
             self._lanes.pop(lane, None)
@@ -186,6 +194,7 @@ class Backlog:
     def _leave(self, name: str, *, stays: bool) -> None:
         """Take a name out of its lanes, unless it only changed folders, and let those behind it come up."""
         if not stays:
+            self._entered_as.pop(name, None)
             self._bring_up(self._member_of.pop(name, ()))
 
     def _bring_up(self, lanes: Lanes) -> None:

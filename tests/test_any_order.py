@@ -87,7 +87,7 @@ class Known:
     must_run: bool = False  # a person brought it back, and spooler can know that
     by_hand: bool = False  # a person moved it: its order is that person's
     answered: dict[str, int] = field(default_factory=dict)  # script -> turn in which it answered 0
-    failed_turns: set[int] = field(default_factory=set)  # a script failed in it, or it was cut short
+    failed_turns: set[int] = field(default_factory=set)  # a script failed in it, or killed the processor
 
 
 class AnyOrder(RuleBasedStateMachine):
@@ -320,7 +320,7 @@ class AnyOrder(RuleBasedStateMachine):
             if known.answered.keys() == set(SCRIPTS):
                 self.succeeded.add(known.id)
             # An orderly stop is nobody's failure (twice for each attempt; the numbers tell the rest).
-            if answer not in {*GOOD, "stopped"} or self.turn_number in self.crashed_turns:
+            if answer not in {*GOOD, "stopped"}:
                 known.failed_turns.add(self.turn_number)
 
     def _is_repeat(self, known: Known) -> bool:

@@ -157,3 +157,11 @@ def test_a_program_that_may_be_run_but_not_read_is_a_script_all_the_same() -> No
         process.start()
         process.join()
         assert process.exitcode == 0
+
+
+def test_two_of_one_name_and_content_are_two(tmp_path: Path) -> None:
+    write_script(tmp_path, "50-push", "exit 0")
+    write_script(tmp_path / "t", "50-push", "exit 0")
+    both = find(tmp_path, "t")
+    assert [script.name for script in both] == ["50-push", "50-push"]
+    assert len({(script.name, script.version) for script in both}) == 2

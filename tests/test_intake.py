@@ -11,7 +11,7 @@ import structlog
 from conftest import FakeClock, MakeSpool
 
 from spooler import history
-from spooler.intake import Intake
+from spooler.intake import STILL_SECONDS, Intake
 from spooler.name import Name
 from spooler.notification import Notification
 from spooler.spool import WebhookSpool
@@ -341,3 +341,63 @@ def test_ages_are_of_the_file_and_not_of_the_clock(
     found = intake.backlog.peek(0)
     assert found is not None
     assert found[0] == f"{datetime(1970, 1, 1, tzinfo=UTC):%Y%m%dT%H%M%S.%fZ}_a.json"
+
+
+def test_a_foreign_name_that_is_used_again_gets_no_elders_place(
+    spool: WebhookSpool, intake: Intake, clock: FakeClock
+) -> None:
+    put(spool, "replay.json", body(7), age=60)
+    for _ in range(2):
+        intake.look()
+        clock.advance(STILL_SECONDS)
+    assert take(intake) == "replay.json"
+    spool.path(State.INCOMING, "replay.json").unlink()
+    intake.backlog.settle("replay.json")
+    older = store(spool, 7)
+    clock.advance(1)
+    intake.look()
+    path = put(spool, "replay.json", body(7))
+    os.utime(path, (clock.now().timestamp(), clock.now().timestamp()))
+    for _ in range(2):
+        intake.look()
+        clock.advance(STILL_SECONDS)
+    assert take(intake) == older
+
+
+def test_one_that_could_not_be_read_for_a_moment_gets_its_place_when_it_can(
+    spool: WebhookSpool, intake: Intake, clock: FakeClock
+) -> None:
+    older = store(spool, 7, "a")
+    clock.advance(0.001)
+    spool.claim(State.INCOMING, older)
+    spool.postpone(older, clock.now() + timedelta(seconds=100))
+    content = spool.read(State.RETRY, older)
+    os.truncate(spool.path(State.RETRY, older), 1 << 40)  # more than can be a body
+    os.utime(spool.path(State.RETRY, older), (clock.now().timestamp() + 100,) * 2)
+    intake.look()
+    spool.path(State.RETRY, older).write_bytes(content)
+    os.utime(spool.path(State.RETRY, older), (clock.now().timestamp() + 100,) * 2)
+    clock.advance(5)
+    intake.look()
+    store(spool, 7, "b")
+    clock.advance(5)
+    intake.look()
+    assert take(intake, clock.now().timestamp()) is None
+
+
+def test_what_is_being_put_back_is_waited_for(spool: WebhookSpool, intake: Intake, clock: FakeClock) -> None:
+    first, second = store(spool, 7, "a"), store(spool, 7, "b")
+    for name in (first, second):
+        spool.claim(State.INCOMING, name)
+        spool.give_up(name)
+    clock.advance(1)
+    intake.look()
+    spool.path(State.FAILED, second).rename(spool.path(State.INCOMING, second))
+    intake.look()
+    assert intake.is_moving
+    spool.path(State.FAILED, first).rename(spool.path(State.INCOMING, first))
+    intake.look()
+    assert intake.is_moving
+    intake.look()
+    assert not intake.is_moving
+    assert take(intake) == first

@@ -3,8 +3,10 @@
 import os
 import signal
 import subprocess
+import tempfile
 from dataclasses import dataclass, field
 from datetime import timedelta
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ from conftest import FakeClock, MakeSpool, tree
 from spooler import history, running
 from spooler.history import Line, Progress
 from spooler.name import Name, log_name
-from spooler.recovery import let_go, recover, take_up
+from spooler.recovery import Recovered, let_go, recover, take_up
 from spooler.running import Mark
 from spooler.spool import WebhookSpool
 from spooler.state import MOVES, State
@@ -322,3 +324,28 @@ def test_the_due_time_of_one_that_was_to_be_postponed_means_nothing_in_incoming(
     os.utime(spool.path(State.PROCESSING, name), (due, due))
     recover(spool)
     assert spool.listing(State.INCOMING).names == [name]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to give a log to somebody else")
+def test_one_whose_log_is_somebody_elses_holds_up_no_other(clock: FakeClock) -> None:
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as place:  # where others may go
+        spool = WebhookSpool(Path(place), "crm", clock)
+        spool.prepare()
+        _check_somebody_elses(spool)
+
+
+def _check_somebody_elses(spool: WebhookSpool) -> None:
+    name = leave(spool, CRASHES["a script ran"])
+    other = str(Name(spool.clock.now() + timedelta(seconds=1), "other", "t"))
+    spool.path(State.PROCESSING, other).write_bytes(BODY)
+    for path in (spool.root, *spool.root.rglob("*")):
+        path.chmod(0o777 if path.is_dir() else 0o666)
+    spool.path(State.PROCESSING, log_name(name)).chmod(0o600)
+    with get_context("fork").Pool(1) as pool:
+        found = pool.apply(_recover_as, (spool, 12345))
+    assert found == Recovered([other], [name])
+
+
+def _recover_as(spool: WebhookSpool, user: int) -> Recovered:
+    os.setuid(user)
+    return recover(spool)

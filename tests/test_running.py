@@ -117,3 +117,19 @@ def test_a_sweep_removes_marks_and_folders_and_nothing_else(tmp_path: Path) -> N
         (tmp_path / name).touch()
     running.sweep(tmp_path)
     assert set(tree(tmp_path)) == {NAME, NAME.replace(".json", ".log"), ".other"}
+
+
+def test_a_working_folder_is_removed_however_deep_it_is(tmp_path: Path) -> None:
+    with running.work_folder(tmp_path) as folder:
+        inside = os.open(folder, os.O_RDONLY)
+        for _ in range(3000):  # deeper than Python's stack, and longer than a path may be
+            os.mkdir("a folder", dir_fd=inside)
+            deeper = os.open("a folder", os.O_RDONLY, dir_fd=inside)
+            os.close(inside)
+            inside = deeper
+        os.close(inside)
+        for number in range(50):
+            (folder / f"closed-{number}").mkdir()
+            (folder / f"closed-{number}" / "inside").mkdir()
+            (folder / f"closed-{number}").chmod(0)
+    assert list(tmp_path.iterdir()) == []

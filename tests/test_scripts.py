@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from conftest import is_alive, wait_until, write_script
 
+from spooler import children
 from spooler.scripts import OUTPUT_BYTES, Run, Runner, Stop
 
 pytestmark = pytest.mark.usefixtures("leaves_no_process")
@@ -380,3 +381,36 @@ def test_a_program_that_is_no_shell_script_runs_too(bench: Bench) -> None:
     run = bench(f"#!{sys.executable} -S\nimport sys; print(sys.stdin.read())", body=b"body")
     assert (run.exit, run.output) == (0, "body\n")
     assert run.seconds <= time.monotonic() - started
+
+
+def test_what_has_ended_is_reaped_while_another_script_runs(bench: Bench) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(bench, "while ! [ -e ../others ]; do sleep 0.01; done", name="10-long")
+        for number in range(5):
+            bench("setsid sh -c 'sleep 60' & exit 0", name=f"20-short-{number}")
+        ended = {child for child in children.all_children() if not is_alive(child)}
+        (bench.folder / "others").touch()
+        assert running.result().exit == 0
+    assert ended == set()
+
+
+@pytest.mark.parametrize("stubborn", ["env -i sh -c 'trap \"\" TERM; sleep 60 & wait; sleep 60'"])
+def test_the_group_is_ended_though_its_leader_has_ended_and_another_script_runs(
+    bench: Bench, stubborn: str
+) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(bench, "while ! [ -e ../others ]; do sleep 0.01; done", name="10-long")
+        wait_until(children.all_children)
+        before = children.all_children()
+        run = bench(f"{stubborn} & sleep 60", name="20-short", timeout_seconds=0.2)
+        left = {child for child in children.all_children() - before if is_alive(child)}
+        (bench.folder / "others").touch()
+        assert running.result().exit == 0
+    assert run.exit == "timeout"
+    assert left == set()
+
+
+def test_windows_line_ends_are_named(bench: Bench) -> None:
+    run = bench("#!/bin/sh\r\nexit 0\r\n")
+    assert run.exit == 127
+    assert "its first line ends in CR; save it with Unix line ends" in run.output

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import tempfile
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -800,3 +801,74 @@ def test_that_a_person_put_it_back_is_written_down_before_the_claim_hides_it(des
     recover(desk.spool)
     assert desk.restarted().take(name).state is DONE
     assert desk.runs() == ["10-a 2"]
+
+
+def test_an_orderly_stop_costs_no_attempt_but_not_without_end(desk: Desk) -> None:
+    desk.script("10-a", f"touch {desk.folder}/started; sleep 60")
+    name = desk.store()
+    for _ in range(3):
+        (desk.folder / "started").unlink(missing_ok=True)
+        desk = desk.restarted()
+        stopping = threading.Thread(target=_stop_when_started, args=(desk,))
+        stopping.start()
+        assert desk.take(name).state is IN
+        stopping.join()
+    desk.script("10-a", "exit 75")
+    desk.restarted().take(name)
+    assert [line["attempt"] for line in desk.lines(name)] == [1, 1, 1, 2]
+
+
+def _stop_when_started(desk: Desk) -> None:
+    wait_until((desk.folder / "started").exists)
+    desk.stop.request()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to give a file to somebody else")
+def test_a_file_of_somebody_elses_waits_for_its_next_attempt_like_any_other(clock: FakeClock) -> None:
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as place:  # where others may go
+        _check_somebody_elses(Desk(Path(place), clock))
+
+
+def _check_somebody_elses(desk: Desk) -> None:
+    desk.script("10-a", "exit 75")
+    name = desk.store()
+    body = desk.path(name).read_bytes()
+    for path in (desk.folder, *desk.folder.rglob("*")):
+        os.chown(path, 12345, 12345)
+    os.chown(desk.path(name), 0, 0)
+    desk.path(name).chmod(0o644)
+    reading, writing = os.pipe()
+    if os.fork() == 0:
+        try:
+            os.setuid(12345)
+            settled = desk.take(name)
+            os.write(writing, f"{settled.state} {desk.spool.due(name)}".encode())
+        finally:
+            os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading) as pipe:
+        state, due = pipe.read().split()
+    assert State(state) is RETRY
+    assert float(due) == pytest.approx(desk.clock.now().timestamp() + 60)
+    assert desk.path(name).read_bytes() == body
+    assert [line["attempt"] for line in desk.lines(name)] == [1]
+
+
+def test_a_move_that_fails_is_not_taken_for_a_persons_hand(desk: Desk) -> None:
+    desk.script("10-a", "exit 0")
+    desk.script("20-b", "exit 65")
+    name = desk.store()
+    shutil.rmtree(desk.spool.folder(FAILED))
+    assert desk.take(name).state is RETRY
+    desk.spool.prepare()
+    desk.clock.advance(61)
+    desk.take(name, RETRY)
+    assert desk.where(name) == [FAILED]
+    assert desk.runs() == ["10-a 1", "20-b 1", "20-b 2"]
+
+
+def test_one_whose_log_cannot_follow_it_is_still_known_to_be_there(desk: Desk) -> None:
+    name = desk.store()
+    desk.spool.record(IN, name, history.note(desk.clock.now(), "a line", released=True))
+    (desk.spool.path(PROCESSING, log_name(name))).mkdir()
+    assert desk.take(name) == Settled(PROCESSING, name)

@@ -335,14 +335,14 @@ class AnyOrder(RuleBasedStateMachine):
         return known.id in self.succeeded
 
     def _log_says(self, file: str, script: str, attempt: int) -> bool:
-        """Say whether a log, wherever it is, tells that a script answered 0."""
-        lines = [
-            line for log in self.spool.base.rglob(Path(file).stem + ".log") for line in history.read(log)
-        ]
-        return any(
-            line.get("script") == script and line.get("attempt") == attempt and line.get("exit") == 0
-            for line in lines
-        )
+        """Say whether a log, wherever it is, says that a script answered 0, since a person last moved it."""
+        for log in self.spool.base.rglob(f"{Path(file).stem}.log"):
+            lines = history.read(log)
+            anew = [index for index, line in enumerate(lines) if line.get("anew")]
+            for line in lines[anew[-1] + 1 if anew else 0 :]:
+                if (line.get("script"), line.get("attempt"), line.get("exit")) == (script, attempt, 0):
+                    return True
+        return False
 
     def _take_note_of_settled(self) -> None:
         ended = {path.name for state in (State.DONE, State.FAILED) for path in self._files(state)}

@@ -80,7 +80,15 @@ def _keys(webhook: Webhook, user: User) -> Iterator[Finding]:
 
 
 def _certificates(webhook: Webhook, configuration: Configuration) -> Iterator[Finding]:
-    if webhook.client_certificates:
+    if webhook.client_certificates and bool(configuration.receiver.listen.unix_path) != (
+        configuration.receiver.trusted_proxy == "unix"
+    ):
+        text = (
+            'client certificates are never believed: with a Unix socket write trusted_proxy = "unix", '
+            "with a port the proxy's IP address"
+        )
+        yield Finding(Verdict.WRONG, f"webhook {webhook.name}", text)
+    elif webhook.client_certificates:
         text = f"{len(webhook.client_certificates)} client certificate(s) may call, as told by the proxy at "
         yield Finding(Verdict.RIGHT, f"webhook {webhook.name}", text + configuration.receiver.trusted_proxy)
 

@@ -8,6 +8,7 @@ Source: landlock(7), linux/landlock.h.
 """
 
 import ctypes
+import errno
 import os
 from collections.abc import Iterable
 from contextlib import suppress
@@ -40,9 +41,14 @@ class Confinement:
     """The folders that stay writable. They are held open, so that it can be told when one was replaced."""
 
     def __init__(self, folders: Iterable[Path]) -> None:
-        """Open the folders. Raises: OSError."""
-        flags = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
-        self._folders = {folder: os.open(folder, flags) for folder in folders}
+        """Open the folders that are there. Raises: OSError."""
+        self._folders: dict[Path, int] = {}
+        self._missing: list[Path] = []
+        for folder in folders:
+            try:
+                self._folders[folder] = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            except FileNotFoundError:
+                self._missing.append(folder)
 
     def restrict(self) -> bool:
         """Give everything else up, for good; False if the kernel can't do that. Raises: OSError.
@@ -51,7 +57,9 @@ class Confinement:
         """
         try:
             version = _call(_CREATE_RULESET, None, 0, _VERSION_WANTED)
-        except OSError:
+        except OSError as error:
+            if error.errno not in {errno.ENOSYS, errno.EOPNOTSUPP}:
+                raise
             return False
         allowed = _WRITE_FILE | _REMOVE_FILE | _MAKE_FILE | (_TRUNCATE if version >= 3 else 0)
         rules = _Ruleset(
@@ -74,7 +82,9 @@ class Confinement:
 
     @property
     def is_outdated(self) -> bool:
-        """Whether a folder was replaced by another one, which can't be written to any more."""
+        """Whether a folder was replaced by another one, or is there at last, which can't be written to."""
+        if any(folder.is_dir() for folder in self._missing):
+            return True
         for folder, held in self._folders.items():
             with suppress(OSError):  # not there for now
                 if not os.path.samestat(folder.stat(), os.fstat(held)):

@@ -9,22 +9,21 @@ Does not promise: to be undone where it fails half-way; it is run again instead.
 import grp
 import json
 import os
+import pwd
+import re
 import shutil
 import sys
-import tomllib
 from collections.abc import Callable
-from dataclasses import dataclass
 from importlib.metadata import distribution
 from importlib.resources import files
 from pathlib import Path
 
-from spooler import __version__, config, scaffold, systemctl
-from spooler.address import Address
+from spooler import __version__, check, config, scaffold, site, systemctl
+from spooler.check import Verdict
 from spooler.errors import ConfigurationError, SpoolerError
+from spooler.owner import EXECUTE, User
+from spooler.site import SPOOL, USER, check_path, is_reachable
 
-PREFIX = Path("/opt/spooler")
-SPOOL = Path("/var/spool/spooler")
-USER = "spooler"
 _UNIT_FOLDER = Path("/etc/systemd/system")
 _SOCKET = "spooler-receiver.socket"
 _SERVICES = ("spooler-receiver.service", "spooler-processor.service")
@@ -33,32 +32,10 @@ UNITS = (_SOCKET, *_SERVICES, "spooler-prune.service", _TIMER)
 _ENABLED = (_SOCKET, *_SERVICES, _TIMER)
 _USERS_FILE = Path("/etc/sysusers.d/spooler.conf")
 _FOLDERS_FILE = Path("/etc/tmpfiles.d/spooler.conf")
-# What the units' sandbox hides from the services.
-_PROTECTED = tuple(map(Path, ("/home", "/root", "/run/user", "/tmp", "/var/tmp", "/dev")))  # noqa: S108
-_DEFAULT_LISTEN = "127.0.0.1:8080"
+_COMMAND = Path("/usr/local/bin/spooler")
 _OLDEST_PYTHON = (3, 11)
 _UMASK = 0o022  # the services' user reads what root writes here
 _SETTINGS_MODE = 0o640
-
-
-@dataclass(frozen=True, slots=True)
-class _Site:
-    """What the units are made for."""
-
-    prefix: Path
-    spool: Path
-    listen: Address
-
-    @property
-    def address(self) -> str:
-        """Where to listen, as systemd writes it."""
-        return self.listen.unix_path or str(self.listen)
-
-    def fill(self, template: str) -> str:
-        """Return a shipped file with this site's paths and address in the places of the usual ones."""
-        for usual, ours in ((PREFIX, self.prefix), (SPOOL, self.spool), (_DEFAULT_LISTEN, self.address)):
-            template = template.replace(str(usual), str(ours))
-        return template
 
 
 class Installer:
@@ -72,20 +49,24 @@ class Installer:
     def install(self) -> None:
         """Install, or bring up to date. Raises: SpoolerError."""
         self._check_machine()
-        _check_path(self._prefix, "--prefix")
-        site = _site(self._prefix)
+        check_path(self._prefix, "--prefix")
+        try:
+            found = site.find(self._prefix)
+        except PermissionError as error:
+            raise SpoolerError(f"{error.filename}: can't be read: ask as root") from None
         os.umask(_UMASK)
         self._put_program()
-        self._put(_USERS_FILE, site.fill(_shipped("spooler.sysusers.conf")))
+        self._link_command()
+        self._put(_USERS_FILE, found.fill(_shipped("spooler.sysusers.conf")))
         self._run("systemd-sysusers", str(_USERS_FILE))
-        self._put(_FOLDERS_FILE, site.fill(_shipped("spooler.tmpfiles.conf")))
+        self._put(_FOLDERS_FILE, found.fill(_shipped("spooler.tmpfiles.conf")))
         self._run("systemd-tmpfiles", "--create", str(_FOLDERS_FILE))
         self._put_configuration()
         # Asked before systemd reads the new unit, while it still tells what is open. A socket that needn't be
         # closed isn't: whoever connected meanwhile would be refused.
-        listens = systemctl.is_running() and systemctl.listens(_SOCKET, site.address)
+        listens = systemctl.is_running() and systemctl.listens(_SOCKET, found.address)
         for unit in UNITS:
-            self._put(_UNIT_FOLDER / unit, site.fill(_shipped(unit)))
+            self._put(_UNIT_FOLDER / unit, found.fill(_shipped(unit)))
         self._start(listens=listens)
 
     def uninstall(self) -> None:
@@ -96,13 +77,15 @@ class Installer:
             # The socket first, or the next request would start the receiver again.
             now = ("--now",) if systemctl.is_running() else ()
             self._run("systemctl", "disable", *now, *[unit for unit in _ENABLED if unit in there])
-        for path in (*(_UNIT_FOLDER / unit for unit in there), _USERS_FILE, _FOLDERS_FILE):
-            if path.exists():
+        prefix = _installed_prefix() or self._prefix
+        mine = [_COMMAND] if _COMMAND.is_symlink() and _COMMAND.readlink().is_relative_to(prefix) else []
+        for path in (*(_UNIT_FOLDER / unit for unit in there), _USERS_FILE, _FOLDERS_FILE, *mine):
+            if path.is_symlink() or path.exists():
                 self._do("remove", str(path), path.unlink)
         if there and systemctl.is_running():
             self._run("systemctl", "daemon-reload")
         self._keep(f"{config.SYSTEM_FILE.parent}, the spool, and the user {USER}, who owns it")
-        self._keep(f"the program; remove it with: rm -r {self._prefix}")
+        self._keep(f"the program; remove it with: rm -r {prefix}")
 
     def _check_machine(self) -> None:
         if not shutil.which("systemctl"):
@@ -148,7 +131,7 @@ class Installer:
     def _put_program(self) -> None:
         """Make the units' Python environment, unless this is the one that we run in."""
         if self._prefix.resolve() == Path(sys.prefix).resolve():
-            if not _is_reachable(Path(sys.base_prefix)):
+            if not is_reachable(Path(sys.base_prefix)):
                 raise SpoolerError(
                     f"{self._prefix}: services can't reach its Python, {sys.base_prefix}; "
                     f"remove it, and make it anew: {_system_python()} -m venv {self._prefix}"
@@ -159,6 +142,16 @@ class Installer:
         if not Path(python).exists():
             self._run(_system_python(), "-m", "venv", str(self._prefix))
         self._run(python, "-m", "pip", "install", "--quiet", "--upgrade", _requirement())
+
+    def _link_command(self) -> None:
+        """Let `spooler` be found at the shell, unless something of that name is there."""
+        program = self._prefix / "bin" / "spooler"
+        if _COMMAND.is_symlink() and _COMMAND.readlink() != program:
+            self._do("remove", str(_COMMAND), _COMMAND.unlink)
+        if _COMMAND.is_symlink() or _COMMAND.exists():
+            self._keep(str(_COMMAND))
+        else:
+            self._do("link", f"{_COMMAND} to {program}", lambda: _COMMAND.symlink_to(program))
 
     def _put_configuration(self) -> None:
         path = config.SYSTEM_FILE
@@ -189,65 +182,57 @@ class Installer:
             self._keep(f"{_SOCKET}, which listens")
         else:
             self._run("systemctl", "restart", _SOCKET)
-        problem = _problem()
-        # A service that can't start yet tries again by itself; nobody has to wait for that.
-        wait = ("--no-block",) if problem else ()
-        for unit in _SERVICES:
-            if (started := systemctl.active_since(unit)) is None:
-                self._run("systemctl", "start", *wait, unit)
-            elif started < _changed_at(unit, self._prefix):
-                self._run("systemctl", "restart", *wait, unit)
-            else:
-                self._keep(f"{unit}, which runs")
         self._run("systemctl", "start", _TIMER)
+        problem = _problem(self._prefix)
+        failed = [unit for unit in _SERVICES if not self._start_service(unit, wait=not problem)]
         if problem:
             self._say(f"not ready yet: {problem}")
             self._say("the services start by themselves, seconds after that is put right")
+        elif failed:
+            raise SpoolerError(f"{failed[0]} doesn't start: {systemctl.last_words(failed[0])}")
+
+    def _start_service(self, unit: str, *, wait: bool) -> bool:
+        """Start a service, or restart it if need be; say whether that worked.
+
+        wait: until it is ready. One that can't be yet tries again by itself; nobody has to wait for that.
+        """
+        started = systemctl.active_since(unit)
+        if started is not None and started >= _changed_at(unit, self._prefix):
+            self._keep(f"{unit}, which runs")
+            return True
+        verb = "start" if started is None else "restart"
+        try:
+            self._run("systemctl", verb, *(() if wait else ("--no-block",)), unit)
+        except SpoolerError:
+            self._say(f"failed to {verb} {unit}")
+            return False
+        return True
 
 
-_PAST = {"write": "wrote", "run": "ran", "remove": "removed"}
+_PAST = {"write": "wrote", "run": "ran", "remove": "removed", "link": "linked"}
 
 
-def _site(prefix: Path) -> _Site:
-    """Return what the units are made for, as the configuration says; what it leaves open is as usual."""
-    path = config.SYSTEM_FILE
-    spool, listen = SPOOL, Address.parse(_DEFAULT_LISTEN)
+def _installed_prefix() -> Path | None:
+    """Return where the program is that the units run; None if there are none."""
+    unit = _UNIT_FOLDER / _SERVICES[0]
+    found = re.search(
+        r"^ExecStart=(\S+)/bin/spooler ", unit.read_text() if unit.exists() else "", re.MULTILINE
+    )
+    return Path(found[1]) if found else None
+
+
+def _problem(prefix: Path) -> str:
+    """Say why the services can't work yet; empty if nothing is known against it."""
     try:
-        configuration = config.load(path)
-    except ConfigurationError:
-        # Most likely the key isn't there yet. What the units need of it can be read all the same.
-        if path.exists():
-            try:
-                document = tomllib.loads(path.read_text(encoding="utf-8"))
-                spool = path.parent / document.get("spool", SPOOL)
-                listen = Address.parse(document.get("receiver", {}).get("listen", _DEFAULT_LISTEN))
-            except (OSError, ValueError, TypeError, AttributeError):
-                raise ConfigurationError(f"{path}: can't be used; `spooler check` says why") from None
-    else:
-        spool, listen = configuration.spool, configuration.receiver.listen
-    _check_path(spool, f"{path}: spool")
-    return _Site(prefix, spool, listen)
-
-
-def _check_path(path: Path, what: str) -> None:
-    """Refuse a path that the services couldn't reach, or that a unit can't hold. Raises: SpoolerError."""
-    if any(character.isspace() or character in "%\"'\\$" for character in str(path)):
-        raise SpoolerError(f"{what}: {path} holds a blank, quote, %, $ or \\; name a plainer path")
-    if not _is_reachable(path):
-        raise SpoolerError(f"{what}: services can't reach {path}; name one outside of home folders and /tmp")
-
-
-def _is_reachable(path: Path) -> bool:
-    return not any(path.resolve().is_relative_to(place) for place in _PROTECTED)
-
-
-def _problem() -> str:
-    """Say why the configuration can't be used yet; empty if it can."""
-    try:
-        config.load(config.SYSTEM_FILE)
-    except ConfigurationError as error:
+        configuration = config.load(config.SYSTEM_FILE)
+        program = prefix / "bin" / "spooler"
+        barrier = User.of(pwd.getpwnam(USER).pw_uid).barrier(program, EXECUTE)
+    except (ConfigurationError, OSError, KeyError) as error:
         return str(error)
-    return ""
+    if barrier:
+        return f"{USER} can't run {program}, because of {barrier} (chmod a+rX)"
+    wrong = [finding for finding in check.examine(configuration) if finding.verdict is Verdict.WRONG]
+    return f"{wrong[0].subject}: {wrong[0].text}" if wrong else ""
 
 
 def _shipped(name: str) -> str:
@@ -259,14 +244,19 @@ def _requirement() -> str:
     told = distribution("spooler").read_text("direct_url.json")
     if not told:
         return f"spooler=={__version__}"
-    url = str(json.loads(told)["url"])
-    return f"spooler @ {url}"
+    place = json.loads(told)
+    if version := place.get("vcs_info"):
+        url = f"{version['vcs']}+{place['url']}@{version['commit_id']}"
+    else:
+        url = place["url"]
+    folder = f"#subdirectory={place['subdirectory']}" if place.get("subdirectory") else ""
+    return f"spooler @ {url}{folder}"
 
 
 def _system_python() -> str:
     """Return a Python that services can run. Raises: SpoolerError."""
     for candidate in (Path(sys.base_prefix) / "bin" / "python3", Path("/usr/bin/python3")):
-        if candidate.exists() and _is_reachable(candidate):
+        if candidate.exists() and is_reachable(candidate):
             version = systemctl.call([str(candidate), "-c", "import sys; print(*sys.version_info[:2])"])
             if tuple(map(int, version.split())) >= _OLDEST_PYTHON:
                 return str(candidate)

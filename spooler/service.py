@@ -111,9 +111,12 @@ def _receiver_children(
 def _run_receiver(
     receiver: Receiver, listeners: list[Listener], max_body_bytes: int, pulse: Pulse, sharing: Sharing
 ) -> None:
-    confinement = Confinement(folder for folder in (*receiver.folders, sharing.folder) if folder.is_dir())
-    if not confinement.restrict():
-        get_logger().info("not confined", reason="this kernel has no Landlock")
+    confinement = Confinement((*receiver.folders, sharing.folder))
+    try:
+        if not confinement.restrict():
+            get_logger().info("not confined", reason="this kernel has no Landlock")
+    except OSError as error:  # a container that forbids it
+        get_logger().warning("not confined", reason=error.strerror)
     server = Server(receiver, listeners, max_body_bytes)
     reload_wanted: list[bool] = []
 

@@ -19,8 +19,8 @@ def is_running() -> bool:
 
 def listens(socket: str, address: str) -> bool:
     """Say whether a socket unit is open at an address (a path, or host and port)."""
-    shown = _show(socket, "Listen")
-    return shown["ActiveState"] == "active" and shown["Listen"] == f"{address} (Stream)"
+    said = call(["systemctl", "show", "--property=ActiveState,Listen", socket]).splitlines()
+    return "ActiveState=active" in said and f"Listen={address} (Stream)" in said
 
 
 def active_since(unit: str) -> float | None:
@@ -29,6 +29,13 @@ def active_since(unit: str) -> float | None:
     if shown["ActiveState"] not in {"active", "reloading"}:
         return None
     return float(shown["ActiveEnterTimestamp"].removeprefix("@") or 0)
+
+
+def last_words(unit: str) -> str:
+    """Return what a unit logged last itself, or where to look."""
+    lines = call(["journalctl", "--no-pager", "--output=cat", "--lines=50", f"--unit={unit}"]).splitlines()
+    own = [line for line in lines if line.startswith(("spooler: ", "timestamp="))]
+    return own[-1].removeprefix("spooler: ") if own else f"see journalctl -e -u {unit}"
 
 
 def _show(unit: str, name: str) -> dict[str, str]:

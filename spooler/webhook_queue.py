@@ -54,6 +54,8 @@ class WebhookQueue:
         if now < self._next_look():
             return
         self._hinted = False
+        if not all(self._spool.folder(state).is_dir() for state in State):
+            self._make_folders()
         try:
             if not self._recovered:
                 self._recover()
@@ -62,7 +64,6 @@ class WebhookQueue:
             self._disk_error = ""
         except OSError as error:
             self._disk_error = f"the disk gave an error: {error}"
-            self._make_folders()
         took = self._clock.monotonic() - now
         pause = _SOON_SECONDS if self._intake.look_again_soon else LOOK_SECONDS
         self._look_at = now + max(pause, took * _REGULAR_SHARE)

@@ -81,6 +81,8 @@ def test_it_tells_when_a_folder_was_replaced_and_only_then(tmp_path: Path) -> No
     assert confinement.is_outdated
 
 
-def test_a_folder_that_isnt_there_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError):
-        Confinement([tmp_path / "missing"])
+def test_a_folder_that_is_there_at_last_makes_it_outdated(tmp_path: Path) -> None:
+    confinement = Confinement([tmp_path / "missing"])
+    assert not confinement.is_outdated
+    (tmp_path / "missing").mkdir()
+    assert confinement.is_outdated

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from conftest import tree
 
-from spooler import config, installation
+from spooler import config, installation, site
 from spooler.errors import SpoolerError
 from spooler.installation import Installer
 
@@ -77,7 +77,7 @@ def test_only_root_may_do_it(verb: str) -> None:
 def as_nobody(verb: str) -> str:
     os.setuid(65534)
     try:
-        getattr(Installer(installation.PREFIX, print, dry_run=False), verb)()
+        getattr(Installer(site.PREFIX, print, dry_run=False), verb)()
     except SpoolerError as error:
         return str(error)
     return ""

@@ -70,6 +70,18 @@ def unsettled(machine: Machine) -> list[Path]:
     return [path for state in states for path in (spool(machine) / state).glob("[!.]*.json")]
 
 
+def wait_until_settled(machine: Machine) -> None:
+    """Wait as long as it goes on: how many have come in depends on the machine."""
+    left = len(unsettled(machine))
+    while left:
+        wait_until(partial(_is_less, machine, left))
+        left = len(unsettled(machine))
+
+
+def _is_less(machine: Machine, than: int) -> bool:
+    return len(unsettled(machine)) < than
+
+
 def send(machine: Machine, count: int) -> list[bytes]:
     bodies = [make_body(number) for number in range(count)]
     with machine.network():
@@ -98,6 +110,13 @@ def test_from_a_fresh_machine_to_done_and_back(machine: Machine) -> None:
     assert log["exit"] == 0
     wait_until(lambda: "20 stored, 0 refused" in machine.property(RECEIVER, "StatusText"))
     wait_until(lambda: "crm: 0 waiting, 0 running" in machine.property(PROCESSOR, "StatusText"))
+
+    # What is refused is kept, the receiver is confined, and nothing stands in its way.
+    with machine.network():
+        assert post(ADDRESS, make_body(), OTHER_KEY).status == 401
+    assert len(list(spool(machine).glob("rejected/*.json"))) == 1
+    for word in ("not confined", "not kept", "Permission denied"):
+        assert word not in machine.journal(RECEIVER)
 
     # A second time changes nothing.
     before = {unit: machine.property(unit, "MainPID") for unit in (RECEIVER, PROCESSOR)}
@@ -134,6 +153,55 @@ def test_from_a_fresh_machine_to_done_and_back(machine: Machine) -> None:
     assert machine.run(SPOOLER, "uninstall").count("removed") == 0
 
 
+def test_what_root_does_by_command_stays_the_services(installed: Machine) -> None:
+    script = installed.folder / "etc/spooler/processors/20-fails"
+    script.write_text("#!/bin/sh\nexit 65\n")
+    script.chmod(0o755)
+    send(installed, 2)
+    wait_until(lambda: len(list(spool(installed).glob("failed/*.json"))) == 2)
+    script.unlink()
+    installed.run("sh", "-c", "umask 077; spooler retry --all --yes && spooler pause && spooler resume")
+    wait_until(lambda: sum(done(installed).values()) == 2)
+    installed.run("systemctl", "start", "spooler-prune.service")
+    assert installed.property("spooler-prune.service", "Result") == "success"
+    status = json.loads(installed.run("spooler", "status", "--json"))
+    assert status["webhooks"]["crm"]["states"]["done"] == 2
+    strangers = installed.run("find", "/var/spool/spooler", "!", "-user", "spooler")
+    assert strangers == ""
+
+
+def test_an_address_that_systemd_cant_hold_is_refused_before_anything_changes(installed: Machine) -> None:
+    settings = installed.folder / "etc/spooler/spooler.toml"
+    unit = (installed.folder / "etc/systemd/system/spooler-receiver.socket").read_text()
+    listen = '[receiver]\nlisten = "spooler.example.com:8080"'
+    settings.write_text(settings.read_text().replace("[receiver]", listen, 1))
+    ended = installed.call("spooler", "install")
+    assert ended.returncode == 1
+    assert "spooler.example.com is a name; write an IP address" in ended.stderr
+    assert (installed.folder / "etc/systemd/system/spooler-receiver.socket").read_text() == unit
+
+
+def test_what_the_service_may_not_read_is_named(machine: Machine) -> None:
+    machine.run("sh", "-c", 'umask 077; spooler() { /opt/spooler/bin/spooler "$@"; }; spooler install')
+    save_key(machine)
+    (machine.folder / "etc/spooler/keys/crm.pem").chmod(0o600)
+    said = machine.run("spooler", "install")
+    assert "not ready yet: webhook crm: /etc/spooler/keys/crm.pem" in said
+    assert is_active(machine, "spooler-prune.timer")
+    (machine.folder / "etc/spooler/keys/crm.pem").chmod(0o644)
+    wait_until(lambda: is_active(machine, RECEIVER) and is_active(machine, PROCESSOR))
+
+
+def test_a_folder_that_others_use_is_not_taken_from_them(machine: Machine) -> None:
+    machine.run(SPOOLER, "install")
+    settings = machine.folder / "etc/spooler/spooler.toml"
+    settings.write_text(settings.read_text().replace('"/var/spool/spooler"', '"/var/spool"'))
+    ended = machine.call(SPOOLER, "install")
+    assert ended.returncode == 1
+    assert "/var/spool isn't spooler's, and holds" in ended.stderr
+    assert (machine.folder / "var/spool").stat().st_uid == 0
+
+
 def test_units_are_what_systemd_expects_and_expose_little(installed: Machine) -> None:
     files = [f"/etc/systemd/system/{unit}" for unit in UNITS]
     verified = installed.call("systemd-analyze", "verify", *files)
@@ -165,7 +233,7 @@ def test_a_restart_under_load_refuses_and_loses_nothing(installed: Machine) -> N
     assert set(load.statuses) == {200}
     assert load.refused == 0
     assert len(load.stored) == len(load.sent) >= 500
-    wait_until(lambda: not unsettled(installed))
+    wait_until_settled(installed)
     assert done(installed) == Counter(load.stored)
 
 
@@ -180,7 +248,7 @@ def test_kills_and_a_power_cut_under_load_lose_nothing_that_was_answered_with_20
     assert load.refused == 0
     installed.cut_power()
     installed.boot()
-    wait_until(lambda: is_active(installed, PROCESSOR) and not unsettled(installed))
+    wait_until_settled(installed)
     lost = set(load.stored) - done(installed).keys()
     assert not lost
     assert max(done(installed).values()) == 1

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import click
 
-from spooler.installation import PREFIX, Installer
+from spooler.installation import Installer
+from spooler.site import PREFIX
 
 
 @click.command(name="uninstall")

@@ -1,7 +1,10 @@
 """The README against the code, so that it can't drift."""
 
 import re
+import shlex
 from pathlib import Path
+
+import click
 
 from spooler import cli
 from spooler.answers import Answer
@@ -38,3 +41,14 @@ def test_the_set_up_is_one_line_for_each_of_the_two_commands() -> None:
     assert all("\n" not in block and block.startswith("python3 -m venv .venv") for block in first_two)
     assert first_two[0].endswith(".venv/bin/spooler demo")
     assert first_two[1].endswith(".venv/bin/pytest")
+
+
+def test_every_command_line_of_the_runbook_is_one_that_the_program_knows() -> None:
+    lines = re.findall(r"^\$ spooler (.*)$", README, re.MULTILINE)
+    assert len(lines) > 10
+    for line in lines:
+        name, *rest = shlex.split(re.split(r"[|<>]", line)[0], comments=True)
+        command = cli.spooler.get_command(click.Context(cli.spooler), name)
+        assert command is not None, line
+        known = {option for parameter in command.params for option in parameter.opts}
+        assert {word for word in rest if word.startswith("--")} <= known, line

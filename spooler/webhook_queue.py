@@ -92,7 +92,7 @@ class WebhookQueue:
         self._suspects.discard(name)
         if settled is None or settled.state in {State.DONE, State.FAILED}:
             self._backlog.settle(name)
-            if settled is None or self._is_there_too(name):
+            if self._is_there_too(name) and not self._intake.is_left_alone(name):
                 self._look_at = 0.0  # a person moved or copied it: nothing may get past it till that is seen
         elif settled.state is State.RETRY and settled.due is not None:
             self._backlog.postpone(name, settled.name, settled.due)

@@ -208,10 +208,10 @@ def test_scripts_that_cannot_be_looked_at_hold_back_and_stop_nobody_else(
 def test_a_disk_that_fails_holds_back_until_it_works_again(bench: Bench, logged: Entries) -> None:
     name = bench.store()
     assert bench.look() == name
-    bench.spool.folder(RETRY).rmdir()
+    away = bench.spool.base.rename(bench.folder / "away")  # as a disk that isn't mounted
     bench.clock.advance(LOOK_SECONDS)
     assert bench.look() is None
-    bench.spool.prepare()
+    away.rename(bench.spool.base)
     bench.clock.advance(LOOK_SECONDS)
     assert bench.look() == name
     assert logged[0]["reason"].startswith("the disk gave an error: [Errno 2] No such file or directory")
@@ -741,12 +741,9 @@ def test_the_loop_watches_a_folder_anew_that_was_replaced(tmp_path: Path, logged
 def test_folders_that_a_person_removed_are_made_again(bench: Bench) -> None:
     for state in (RETRY, State.FAILED, State.DONE):
         shutil.rmtree(bench.spool.folder(state))
-    bench.look()
-    bench.clock.advance(LOOK_SECONDS)
     name = bench.store()
-    bench.clock.advance(LOOK_SECONDS)
     assert bench.look() == name
-    assert bench.spool.folder(State.FAILED).is_dir()
+    assert all(bench.spool.folder(state).is_dir() for state in State)
 
 
 def test_the_older_one_that_a_person_took_back_while_it_ran_is_next(bench: Bench) -> None:
@@ -781,3 +778,15 @@ def test_one_that_runs_as_a_copy_is_still_waited_for_in_retry(bench: Bench) -> N
     bench.clock.advance(60)
     assert bench.look() == name
     assert other in bench.spool.listing(IN).names
+
+
+def test_one_that_cannot_be_moved_holds_nobody_up(bench: Bench, logged: Entries) -> None:
+    name, other = bench.store(1, "a"), bench.store(2, "b")
+    for _ in range(3):
+        assert bench.look() == name
+        bench.queue.take(name)
+        bench.queue.report(name, "Operation not permitted")
+        bench.queue.settle(name, None)
+        assert bench.peek() == other
+        bench.clock.advance(LOOK_SECONDS)
+    assert [entry["event"] for entry in logged] == ["left alone"]

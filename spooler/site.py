@@ -12,6 +12,7 @@ from pathlib import Path
 from spooler import config
 from spooler.address import Address
 from spooler.errors import ConfigurationError, SpoolerError
+from spooler.state import State
 
 PREFIX = Path("/opt/spooler")
 SPOOL = Path("/var/spool/spooler")
@@ -94,7 +95,7 @@ def _check_spool(spool: Path, what: str) -> None:
 
 
 def _is_of_a_spool(path: Path) -> bool:
-    return path.name.startswith(".") or path.name == "lost+found" or (path / "incoming").is_dir()
+    return path.name.startswith(".") or path.name == "lost+found" or (path / State.INCOMING).is_dir()
 
 
 def check_path(path: Path, what: str) -> None:

@@ -6,6 +6,7 @@ Source: systemctl(1), sd_booted(3).
 """
 
 import subprocess
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -25,10 +26,13 @@ def listens(socket: str, address: str) -> bool:
 
 def active_since(unit: str) -> float | None:
     """Return since when a unit has been active, in seconds of the epoch; None if it isn't."""
-    shown = _show(unit, "ActiveEnterTimestamp")
-    if shown["ActiveState"] not in {"active", "reloading"}:
+    said = call(["systemctl", "show", "--property=ActiveState,ActiveEnterTimestampMonotonic", unit])
+    shown = dict(line.split("=", 1) for line in said.splitlines())
+    if shown.get("ActiveState") not in {"active", "reloading"}:
         return None
-    return float(shown["ActiveEnterTimestamp"].removeprefix("@") or 0)
+    # The other time stamp that systemd shows is cut to seconds.
+    ago_seconds = time.clock_gettime(time.CLOCK_MONOTONIC) - int(shown["ActiveEnterTimestampMonotonic"]) / 1e6
+    return time.time() - ago_seconds
 
 
 def last_words(unit: str) -> str:
@@ -36,12 +40,6 @@ def last_words(unit: str) -> str:
     lines = call(["journalctl", "--no-pager", "--output=cat", "--lines=50", f"--unit={unit}"]).splitlines()
     own = [line for line in lines if line.startswith(("spooler: ", "timestamp="))]
     return own[-1].removeprefix("spooler: ") if own else f"see journalctl -e -u {unit}"
-
-
-def _show(unit: str, name: str) -> dict[str, str]:
-    said = call(["systemctl", "show", "--timestamp=unix", f"--property=ActiveState,{name}", unit])
-    properties = dict(line.split("=", 1) for line in said.splitlines() if "=" in line)
-    return {"ActiveState": "", name: "", **properties}
 
 
 def call(command: Sequence[str]) -> str:

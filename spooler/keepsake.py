@@ -21,7 +21,10 @@ _Content = TypeVar("_Content")
 
 
 def write(path: Path, content: object, *, sync: bool = False) -> None:
-    """Replace the file at `path` by `content`, making its folder if need be. Raises: OSError."""
+    """Replace the file at `path` by `content`, making its folder if need be.
+
+    Raises: OSError, ValueError for a text that can't be UTF-8.
+    """
     path.parent.mkdir(FOLDER_MODE, parents=True, exist_ok=True)
     hidden = f"{path.name}.new"
     with durable.opened_folder(path.parent) as folder:

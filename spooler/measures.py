@@ -2,12 +2,15 @@
 
 Owns: the table of counters and histograms, and this process's numbers.
 Promises: counting costs about a microsecond, and can't fail. At most 1,000 combinations of labels each;
-what comes after those is counted under `other`. No label is data from the network.
+what comes after those is counted under `other`. No label is data from the network. A label's value is
+always text that can be written down, also where a file's name isn't.
 Does not promise: that anybody sees them; `spooler.shared_measures` hands them on to the other processes.
 """
 
 from bisect import bisect_left
 from threading import Lock
+
+from spooler.log import printable
 
 _MAX_SERIES = 1000
 _OTHER = "other"
@@ -45,6 +48,9 @@ class Counter:
 
     def _of(self, values: Labels) -> list[float]:
         numbers = self.series.get(values)
+        if numbers is None:
+            values = tuple(map(printable, values))
+            numbers = self.series.get(values)
         if numbers is None:
             if len(self.series) >= _MAX_SERIES:
                 values = (_OTHER,) * len(values)

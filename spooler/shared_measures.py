@@ -55,7 +55,10 @@ class Sharing:
 
     def _run(self) -> None:
         while not self._ended.wait(_EVERY_SECONDS):
-            self._write()
+            try:
+                self._write()
+            except Exception:  # noqa: BLE001 - the outermost frame of a thread, which is to live on
+                get_logger().exception("defect", process="metrics")
 
     def _write(self) -> None:
         numbers = {measure.name: measure.copy() for measure in measures.ALL}
@@ -63,8 +66,8 @@ class Sharing:
             return
         try:
             keepsake.write(self._path, numbers)
-        except OSError as error:
-            reason = f"{self._path}: {error.strerror}"
+        except (OSError, ValueError) as error:  # ValueError: a text that is none
+            reason = f"{self._path}: {getattr(error, 'strerror', None) or error}"
             if reason != self._told:
                 get_logger().warning("metrics not written", reason=reason)
             self._told = reason

@@ -1,10 +1,11 @@
 """Every process's numbers, on the disk and added up."""
 
 import json
+import time
 from pathlib import Path
 
 import pytest
-from conftest import full_disk
+from conftest import full_disk, wait_until
 
 from spooler import measures, shared_measures
 from spooler.measures import Counter
@@ -62,3 +63,22 @@ def test_what_cannot_be_written_is_nobodys_failure(tmp_path: Path, counter: Coun
     with full_disk(), Sharing(tmp_path, "receiver-1"):
         counter.count("crm")
     assert counter.copy() == [(("crm",), [1.0])]
+
+
+def test_a_label_that_is_not_utf8_is_counted_escaped(tmp_path: Path, counter: Counter) -> None:
+    with Sharing(tmp_path, "receiver-1"):
+        counter.count("20-caf\udce9")
+        counter.count("20-caf\udce9")
+    assert read_all(tmp_path)["spooler_things_total"] == [(("20-caf\\udce9",), [2.0])]
+
+
+def test_numbers_that_cannot_be_written_stop_neither_the_thread_nor_the_process(
+    tmp_path: Path, counter: Counter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shared_measures, "_EVERY_SECONDS", 0.02)
+    counter.series["\udce9",] = [1.0]
+    with Sharing(tmp_path, "receiver-1"):
+        time.sleep(0.2)
+        del counter.series["\udce9",]
+        counter.count("crm")
+        wait_until(lambda: total(tmp_path) == 1)

@@ -5,6 +5,7 @@ Promises: a subject is short, of fixed form, and holds no text from the network.
 apart from line breaks, and at most some kilobytes.
 """
 
+import re
 from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
@@ -18,6 +19,7 @@ from spooler.units import format_duration
 
 FILES_SHOWN = 10
 _CHARACTERS = 200
+_NOT_PLAIN = re.compile("[^ -~]")
 
 
 class Text(NamedTuple):
@@ -28,7 +30,10 @@ class Text(NamedTuple):
 
 
 class Failure(msgspec.Struct, frozen=True):
-    """A notification that ended in `failed/`: its file's name, and why, as its log says."""
+    """A notification that ended in `failed/`: its file's name, and why, as its log says.
+
+    Its texts are to be `harmless`: else they may be none that can be written down.
+    """
 
     file: str
     id: str
@@ -36,8 +41,11 @@ class Failure(msgspec.Struct, frozen=True):
 
 
 def harmless(text: str) -> str:
-    """Return a text for a mail. TRUST: names and logs hold what strangers typed."""
-    escaped = text.encode("unicode_escape", "surrogatepass").decode("ascii")
+    """Return a text for a mail; what is harmless stays as it is.
+
+    TRUST: names and logs hold what strangers typed, and needn't be UTF-8.
+    """
+    escaped = _NOT_PLAIN.sub(lambda found: found[0].encode("unicode_escape", "surrogatepass").decode(), text)
     return escaped if len(escaped) <= _CHARACTERS else f"{escaped[:_CHARACTERS]}..."
 
 

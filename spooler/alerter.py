@@ -3,7 +3,8 @@
 Owns: gathering the facts, the memory's file `<spool>/.alerts`, and when a mail is tried again.
 Promises: nothing of the processor ever waits for it. Counts, what was told and what is due survive a restart;
 after a crash the failures are counted that nobody had noted yet. A mail server that is away is tried again
-after half a minute, then ever more rarely, up to half an hour.
+after half a minute, then ever more rarely, up to half an hour. So is a mail that it refuses, by itself, and
+dropped after a day; it holds up no other.
 Does not promise: that a mail is never sent twice: it is, after a crash between sending it and noting that.
 Rather so than never.
 Logs: a line for each mail, sent or not.
@@ -12,7 +13,8 @@ Logs: a line for each mail, sent or not.
 import queue
 import socket
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -37,6 +39,7 @@ LOOK_SECONDS = 5.0
 SURVEY_SECONDS = 60.0
 _SURVEY_SHARE = 50  # looking into the folders may take at most this fraction of the time
 _AGAIN_SECONDS, _LONGEST_AGAIN_SECONDS = 30.0, 1800.0
+_REFUSED_SECONDS = 86400.0  # a mail that the server refuses is tried for so long
 _PAUSE_SECONDS = 1.0  # between two looks, so that a burst of failures is taken in together
 _STOP_SECONDS = 2.0
 _MARGIN = 10  # a tenth more than `min_free` is well again
@@ -84,13 +87,13 @@ class Alerter:
             ending = self._ended.is_set()
             self._wake.clear()
             failed += self._drain()
-            try:
-                desk.take_in(watch.facts(failed), max((one.at for one in failed), default=None))
-                failed = []
+            with _living_on():
+                facts, counted_to = watch.facts(failed), max((one.at for one in failed), default=None)
+                failed = []  # whatever comes of it: nothing is counted twice
+                desk.take_in(facts, counted_to)
+            with _living_on():
                 if not ending:
                     desk.send_due()
-            except Exception:  # noqa: BLE001 - the outermost frame of a thread, which is to live on
-                get_logger().exception("defect", process="alerts")
             if ending:
                 return
             self._ended.wait(_PAUSE_SECONDS)
@@ -102,6 +105,15 @@ class Alerter:
             while True:
                 found.append(self._failed.get_nowait())
         return found
+
+
+@contextmanager
+def _living_on() -> Iterator[None]:
+    """Log whatever goes wrong: the outermost frame of a thread, which is to live on."""
+    try:
+        yield
+    except Exception:  # noqa: BLE001 - see above
+        get_logger().exception("defect", process="alerts")
 
 
 class _Failed(NamedTuple):
@@ -145,7 +157,7 @@ class _Watch:
         names = [one.file for one in failed if one.webhook == folders.webhook]
         shown = len(names) - alert_texts.FILES_SHOWN  # of those before nobody sees the reason
         failures = [
-            Failure(name, identify(name), _reason(folders, name) if place >= shown else "")
+            _failure(name, _reason(folders, name) if place >= shown else "")
             for place, name in enumerate(names)
         ]
         known = WebhookFacts(tuple(failures), refusals.read(folders.folder(State.REJECTED)), surveyed=False)
@@ -163,6 +175,10 @@ class _Watch:
         return room.shortage(self._min_free_bytes), not room.shortage(self._min_free_bytes + margin)
 
 
+def _failure(file_name: str, reason: str) -> Failure:
+    return Failure(*map(alert_texts.harmless, (file_name, identify(file_name), reason)))
+
+
 def _surveyed(known: WebhookFacts, folders: WebhookFolders) -> WebhookFacts:
     return replace(
         known,
@@ -171,6 +187,10 @@ def _surveyed(known: WebhookFacts, folders: WebhookFolders) -> WebhookFacts:
         paused=folders.paused,
         surveyed=True,
     )
+
+
+class _AwayError(Exception):
+    """The mail server can't be reached, or takes nothing now."""
 
 
 class Desk:
@@ -205,41 +225,65 @@ class Desk:
         if self._clock.monotonic() < self._try_at:
             return
         for about, letter in list(self.memory.due.items()):
-            if not self._send(letter):
+            if letter.waits(self._clock.now(), timedelta(seconds=_LONGEST_AGAIN_SECONDS)):
+                continue
+            try:
+                is_settled = self._send(letter)
+            except _AwayError:
                 return
             # CRASH: sent and not noted: it is sent again, under the same Message-ID.
-            del self.memory.due[about]
+            if is_settled:
+                del self.memory.due[about]
             self._save()
 
     def _send(self, letter: alerts.Mail) -> bool:
+        """Try a mail; return whether it needs no further try. Raises: _AwayError if none can be sent now."""
         log = get_logger().bind(subject=letter.subject)
         try:
             mail.send(self._settings, letter.subject, letter.body, letter.id)
         except mail.PartlyRefusedError as error:
             log.warning("mail sent", reason=str(error))
+        except mail.RefusedError as error:
+            measures.ALERT_MAILS.count("not_sent")
+            return self._put_off(letter, str(error))
         except mail.MailError as error:
             self._pause_seconds = min(max(_AGAIN_SECONDS, 2 * self._pause_seconds), _LONGEST_AGAIN_SECONDS)
             self._try_at = self._clock.monotonic() + self._pause_seconds
             log.error("mail not sent", reason=str(error), again_in_seconds=self._pause_seconds)  # noqa: TRY400
             measures.ALERT_MAILS.count("not_sent")
-            return False
+            raise _AwayError from None
         else:
             log.info("mail sent")
         measures.ALERT_MAILS.count("sent")
         self._pause_seconds = 0.0
         return True
 
+    def _put_off(self, letter: alerts.Mail, reason: str) -> bool:
+        """Let a mail that the server doesn't want wait for itself; return whether it is given up."""
+        now = self._clock.now()
+        letter.refused_since = min(letter.refused_since or now, now)
+        waited_seconds = (now - letter.refused_since).total_seconds()
+        log = get_logger().bind(subject=letter.subject, reason=reason)
+        if waited_seconds > _REFUSED_SECONDS:
+            log.error("mail dropped")
+            return True
+        pause_seconds = min(max(_AGAIN_SECONDS, waited_seconds), _LONGEST_AGAIN_SECONDS)
+        letter.again_at = now + timedelta(seconds=pause_seconds)
+        log.error("mail refused", again_in_seconds=pause_seconds)
+        return False
+
     def _save(self) -> None:
         """Write the memory down if it changed. Where that fails (a full disk), alerts go on without."""
-        content = msgspec.json.encode(self.memory)
-        if content == self._saved:
-            return
-        self._saved = content
         try:
+            content = msgspec.json.encode(self.memory)
+            if content == self._saved:
+                return
+            self._saved = content
             keepsake.write(self._path, self.memory, sync=True)
             self._told = ""
-        except OSError as error:
-            reason = f"{self._path}: {error.strerror}: after a restart mails may come twice"
+        except (OSError, ValueError) as error:  # ValueError: a text that is none
+            why = getattr(error, "strerror", None) or error
+            reason = f"{self._path}: {why}: after a restart mails may come twice"
             if reason != self._told:
                 get_logger().warning("alerts not noted", reason=reason)
             self._told = reason

@@ -35,11 +35,20 @@ class Kind(StrEnum):
 
 
 class Mail(msgspec.Struct):
-    """What is to be sent. `id` stays the same however often it is tried."""
+    """What is to be sent. `id` stays the same however often it is tried.
+
+    refused_since, again_at: if the server refused this very mail: since when, and when it is tried again.
+    """
 
     id: str
     subject: str
     body: str
+    refused_since: datetime | None = None
+    again_at: datetime | None = None
+
+    def waits(self, now: datetime, longest: timedelta) -> bool:
+        """Say whether it is not to be tried yet; a clock that was wrong holds it up no longer than that."""
+        return self.again_at is not None and now < self.again_at <= now + longest
 
 
 class Told(msgspec.Struct):
@@ -48,6 +57,7 @@ class Told(msgspec.Struct):
     failed, failures: how many failed on the day, and the latest of them.
     failed_step, refused_step: the highest step of the day that there was a mail for.
     errors: a mail told of refusals, and no 200 has come since; silent_since, waiting_since: a mail told so.
+    since: when the webhook was first looked after; silence is counted from there where nothing ever came.
     """
 
     failed: int = 0
@@ -58,12 +68,13 @@ class Told(msgspec.Struct):
     silent_since: datetime | None = None
     waiting_since: datetime | None = None
     received: datetime | None = None
+    since: datetime | None = None
 
 
 class Memory(msgspec.Struct):
     """All that has to survive a restart. Moments are aware, in UTC.
 
-    since: when alerts were first looked after; silence is counted from there where nothing ever came.
+    since: when alerts were first looked after; stands in where a webhook's own isn't known.
     counted_to: failures up to that moment are counted.
     due: mails that are not sent yet, by what they are about.
     """
@@ -126,17 +137,19 @@ def _begin_day(memory: Memory, now: datetime) -> None:
     for told in memory.webhooks.values():
         told.failed = told.failed_step = told.refused_step = 0
         told.failures = []
+        told.since = told.since and min(told.since, now)
 
 
 def _look(
     memory: Memory, facts: Facts, now: datetime, silence: timedelta | None
 ) -> Iterator[tuple[tuple[Kind, str], Text]]:
     for name, seen in facts.webhooks.items():
-        told = memory.webhooks.setdefault(name, Told())
+        told = memory.webhooks.setdefault(name, Told(since=now))
         for kind, text in _look_at(name, told, seen, now):
             yield (kind, name), text
         if seen.surveyed:
-            if silence and (silent := _silence(name, told, seen, now, since=memory.since, longest=silence)):
+            since = told.since or memory.since
+            if silence and (silent := _silence(name, told, seen, now, since=since, longest=silence)):
                 yield (Kind.SILENCE, name), silent
             if waiting := _waiting(name, told, seen, now):
                 yield (Kind.WAITING, name), waiting
@@ -174,9 +187,11 @@ def _step(count: int, steps: tuple[int, ...]) -> int:
 def _silence(
     name: str, told: Told, seen: WebhookFacts, now: datetime, *, since: datetime, longest: timedelta
 ) -> Text | None:
-    if seen.received and (told.received is None or seen.received > told.received):
+    # A clock that was wrong, or a name that somebody gave, must not hide silence till then.
+    told.received = told.received and min(told.received, now)
+    if seen.received and seen.received <= now and (told.received is None or seen.received > told.received):
         told.received = seen.received
-    last = told.received and min(told.received, now)
+    last = told.received
     if told.silent_since is None and now - (last or since) > longest:
         told.silent_since = last or since
         return alert_texts.silent(name, last, since, now)

@@ -77,9 +77,11 @@ def oldest_waiting(folders: WebhookFolders) -> datetime | None:
 def last_received(folders: WebhookFolders) -> datetime | None:
     """Return when the newest notification that is still there was received; None if there is none.
 
+    A stamp that is yet to come, of a name that somebody gave or a clock that was wrong, hides no other.
     Of `done/` only the latest days are looked at. Raises: OSError if a folder can't be read.
     """
-    tally = _Tally(folders.clock.now())
+    now = folders.clock.now()
+    tally = _Tally(now, until=now)
     for state in (*ACTIVE, State.FAILED):
         tally.add(folders.notifications(state))
     for day in reversed(folders.days()):
@@ -98,12 +100,16 @@ def failures_today(folders: WebhookFolders) -> int:
 
 
 class _Tally:
-    """A count of notifications; when the first and the last of them were received, and how many lately."""
+    """A count of notifications; when the first and the last of them were received, and how many lately.
 
-    def __init__(self, lately_from: datetime) -> None:
+    until: what was received later isn't taken for the last.
+    """
+
+    def __init__(self, lately_from: datetime, *, until: datetime | None = None) -> None:
         self.count = 0
         self.lately = 0
         self._lately_from = stamp(lately_from)
+        self._until = stamp(until) if until else "9"  # which no stamp begins with
         self._first, self._last = "", ""  # stamps: parsing each would take longer than all the rest
         self._oldest_foreign: datetime | None = None
 
@@ -126,7 +132,7 @@ class _Tally:
             received = stamp_of(entry.name)
             if received:
                 self.lately += received >= self._lately_from
-                if received > self._last:  # noqa: PLR1730 - a third faster than max, a million times
+                if self._last < received <= self._until:
                     self._last = received
                 if not self._first or received < self._first:
                     self._first = received

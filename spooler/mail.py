@@ -25,6 +25,7 @@ from spooler.errors import SpoolerError
 
 _STEP_SECONDS = 20.0
 _ALL_SECONDS = 60.0
+_FOR_GOOD = 500  # answers from here on say that another try will fare no better
 
 
 class MailError(SpoolerError):
@@ -32,7 +33,9 @@ class MailError(SpoolerError):
 
 
 def send(settings: Alerts, subject: str, body: str, id_: str) -> None:
-    """Hand a mail over to the server. Raises: MailError if it didn't take it, for all recipients.
+    """Hand a mail over to the server.
+
+    Raises: MailError if it didn't take it, for all recipients; RefusedError if it would take others.
 
     id_: the same for every try, so that a mail that is sent twice can be known as one.
     """
@@ -45,7 +48,8 @@ def send(settings: Alerts, subject: str, body: str, id_: str) -> None:
                 server.login(settings.user, secret)
             refused = server.send_message(_message(settings, subject, body, id_))
     except (OSError, smtplib.SMTPException, ValueError) as error:
-        raise MailError(_words(error, secret)) from None
+        kind = RefusedError if _is_of_this_mail(error) else MailError
+        raise kind(_words(error, secret)) from None
     if refused:
         # RACE: the others have it. Another try would give it to them twice.
         raise PartlyRefusedError(f"refused for {', '.join(sorted(refused))}; the others got it")
@@ -53,6 +57,16 @@ def send(settings: Alerts, subject: str, body: str, id_: str) -> None:
 
 class PartlyRefusedError(MailError):
     """Some recipients were refused; the mail went to the others."""
+
+
+class RefusedError(MailError):
+    """The server is there, and refused this mail for good, or all its recipients."""
+
+
+def _is_of_this_mail(error: Exception) -> bool:
+    if isinstance(error, smtplib.SMTPRecipientsRefused):
+        return all(code >= _FOR_GOOD for code, _words in error.recipients.values())
+    return isinstance(error, smtplib.SMTPDataError) and error.smtp_code >= _FOR_GOOD
 
 
 def password(settings: Alerts) -> str | None:

@@ -5,6 +5,7 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from running_service import OTHER_KEY, Site, make_body, make_site, post, running
 from spooler import alerter, history, keepsake
 from spooler.alert_texts import Failure
 from spooler.alerter import FILE_NAME, Alerter, Desk, waiting_mails
-from spooler.alerts import Facts, Memory, WebhookFacts
+from spooler.alerts import Facts, Memory, Told, WebhookFacts
 from spooler.name import Name, log_name
 from spooler.spool import WebhookSpool
 from spooler.state import State
@@ -207,6 +208,80 @@ def test_on_a_full_disk_mails_are_sent_all_the_same(site: Site, clock: FakeClock
         waiting.take_in(Facts({}, shortage="only 0 B free", roomy=False))
         waiting.send_due()
     assert server.subjects == ["disk full"]
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_name_that_is_not_utf8_is_mailed_counted_once_and_noted(site: Site, server: MailServer) -> None:
+    name = os.fsdecode(b"caf\xe9.json")
+    with up(server):
+        for _start in range(2):
+            with alerting(site) as running_alerter:
+                if not server.mails:
+                    log = site.folder("failed") / log_name(name)
+                    (site.folder("failed") / name).write_bytes(b"{}")
+                    lines = [history.note(datetime.now(UTC), os.fsdecode(b"given up: 20-caf\xe9 said no"))]
+                    history.append(log, lines)
+                    running_alerter.failed("crm", name)
+                wait_until(lambda: server.mails)
+                time.sleep(0.3)
+    (mail,) = server.mails
+    assert mail["Subject"].endswith("1 failed today")
+    assert "  caf\\udce9.json" in mail.get_content()
+    assert "20-caf\\udce9 said no" in mail.get_content()
+    memory = keepsake.read(site.spool / FILE_NAME, Memory)
+    assert memory is not None
+    assert memory.webhooks["crm"].failed == 1
+
+
+def test_what_cannot_be_written_down_is_mailed_all_the_same(
+    site: Site, clock: FakeClock, server: MailServer
+) -> None:
+    waiting = desk(site, clock)
+    waiting.memory.day = "\udce9"
+    with up(server):
+        waiting.memory.webhooks["\udce9"] = Told()
+        waiting.take_in(FAILED)
+        waiting.send_due()
+    assert server.subjects == ["1 failed today"]
+
+
+def test_a_mail_that_the_server_refuses_holds_up_no_other(
+    site: Site, clock: FakeClock, server: MailServer
+) -> None:
+    server.unwanted = "1 failed today"
+    waiting = desk(site, clock)
+    with up(server):
+        waiting.take_in(replace(FAILED, shortage="only 0 B free", roomy=False))
+        first = next(iter(waiting.memory.due.values()))
+        assert first.subject.endswith(server.unwanted)
+        waiting.send_due()
+        assert server.subjects == ["disk full"]
+        waiting = desk(site, clock)  # what was refused, and when it is tried again, survive a restart
+        for _minute in range(24 * 60):
+            waiting.send_due()
+            clock.advance(60)
+        assert 45 < server.refusals < 70
+        assert len(waiting.memory.due) == 1
+        clock.advance(3600)
+        waiting.send_due()
+        assert waiting_mails(site.spool) == 0
+        waiting.take_in(Facts({}, roomy=True))
+        waiting.send_due()
+    assert server.subjects == ["disk full", "disk has room again"]
+
+
+def test_a_mail_that_is_wanted_after_all_is_sent(site: Site, clock: FakeClock, server: MailServer) -> None:
+    server.refused = {"admin@example.com"}
+    waiting = desk(site, clock)
+    with up(server):
+        waiting.take_in(FAILED)
+        waiting.send_due()
+        server.refused = set()
+        waiting.send_due()
+        assert server.mails == []
+        clock.advance(31)
+        waiting.send_due()
+    assert server.subjects == ["1 failed today"]
 
 
 def test_folders_are_looked_into_once_a_minute(site: Site, clock: FakeClock) -> None:

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from spooler.alert_texts import Failure
-from spooler.alerts import Facts, Mail, Memory, WebhookFacts, review
+from spooler.alerts import Facts, Mail, Memory, Told, WebhookFacts, review
 from spooler.refusals import Refused
 
 MORNING = datetime(2026, 11, 24, 0, 0, 1, tzinfo=UTC)
@@ -173,5 +173,42 @@ def test_a_day_to_come_in_the_memory_is_no_obstacle() -> None:
     desk = Desk(silence=HOUR)
     desk.memory = Memory(since=MORNING + 900 * DAY, counted_to=MORNING + 900 * DAY, day="2029-01-01")
     assert desk.look(replace(QUIET, failures=(failure(1),))) == ["1 failed today"]
+    desk.memory.webhooks["crm"].received = MORNING + 900 * DAY
+    assert desk.look() == []
     desk.now += 2 * HOUR
-    assert desk.look(WebhookFacts(received=desk.now + 900 * DAY)) == []
+    assert desk.look(WebhookFacts(received=desk.now + 900 * DAY)) == ["nothing received"]
+
+
+def test_a_stamp_that_is_yet_to_come_hides_no_silence() -> None:
+    desk = Desk(silence=DAY)
+    assert desk.look(WebhookFacts(received=MORNING)) == []
+    desk.look(WebhookFacts(received=MORNING + 1000 * DAY))
+    desk.now += DAY + SECOND
+    assert desk.look(WebhookFacts(received=MORNING + 1000 * DAY)) == ["nothing received"]
+
+
+def test_a_clock_that_was_set_back_a_little_is_no_silence() -> None:
+    desk = Desk(silence=DAY)
+    desk.now += 30 * DAY
+    desk.look(WebhookFacts(received=desk.now))
+    desk.now -= MINUTE
+    assert desk.look(WebhookFacts(received=desk.now + MINUTE)) == []
+
+
+def test_of_a_webhook_that_is_added_later_silence_is_counted_from_then() -> None:
+    desk = Desk(silence=HOUR)
+    desk.now += 30 * DAY
+    known = Facts({"shop": WebhookFacts()})
+    assert review(desk.memory, known, desk.now, host="vm1", silence=HOUR) == []
+    desk.restart()
+    desk.now += HOUR + SECOND
+    (mail,) = review(desk.memory, known, desk.now, host="vm1", silence=HOUR)
+    assert mail.subject == "spooler vm1 shop: nothing received"
+
+
+def test_a_memory_that_knows_no_since_of_a_webhook_takes_that_of_all() -> None:
+    desk = Desk(silence=HOUR)
+    desk.memory.webhooks["crm"] = Told()
+    desk.restart()
+    desk.now += 2 * HOUR
+    assert desk.look(WebhookFacts()) == ["nothing received"]

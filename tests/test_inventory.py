@@ -118,6 +118,15 @@ def test_the_last_received_may_have_been_finished_before_an_older_one(
     assert inventory.last_received(spool) == newest
 
 
+def test_a_stamp_that_is_yet_to_come_does_not_hide_what_came_last(
+    spool: WebhookSpool, clock: FakeClock
+) -> None:
+    newest = clock.now() - timedelta(minutes=5)
+    put(spool, State.DONE, newest, day=f"{newest:%Y-%m-%d}")
+    put(spool, State.FAILED, clock.now() + timedelta(days=1000), number=1)
+    assert inventory.last_received(spool) == newest
+
+
 def test_what_was_received_within_the_last_hour_is_counted(spool: WebhookSpool, clock: FakeClock) -> None:
     for number, minutes in enumerate((1, 59, 61)):
         put(spool, State.INCOMING, clock.now() - timedelta(minutes=minutes), number=number)

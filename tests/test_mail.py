@@ -114,6 +114,21 @@ def test_recipients_that_are_refused_do_not_keep_the_mail_from_the_others(server
     assert not isinstance(raised.value, mail.PartlyRefusedError)
 
 
+@pytest.mark.parametrize(
+    ("answer", "kind"), [("554 policy", mail.RefusedError), ("451 later", MailError), ("421 bye", MailError)]
+)
+def test_a_mail_that_is_refused_for_good_is_told_from_a_server_that_takes_none_now(
+    server: MailServer, answer: str, kind: type[MailError]
+) -> None:
+    server.answer = answer
+    with up(server), pytest.raises(MailError) as raised:
+        send(settings(server))
+    assert type(raised.value) is kind
+    server.answer, server.refused = "250 OK", {"a@example.com", "b@example.com"}
+    with up(server), pytest.raises(mail.RefusedError):
+        send(settings(server))
+
+
 def test_what_a_server_says_is_escaped_and_bounded(server: MailServer) -> None:
     server.answer = "451 \x1b[31mlater " + "x" * 400
     with up(server), pytest.raises(MailError) as raised:

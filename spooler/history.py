@@ -15,8 +15,10 @@ are counted from 1 again and every script runs again, and `readmitted` where a r
 authentic after all.
 """
 
+import errno
 import json
 import os
+import stat
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -74,12 +76,22 @@ def append(path: Path, lines: Iterable[Line], *, sync: bool = False) -> None:
 
 
 def read(path: Path) -> list[Line]:
-    """Return the log's lines, oldest first; none if there is no log. Raises: OSError."""
+    """Return the log's lines, oldest first; none if there is no log.
+
+    Raises: OSError, also for what is no regular file, which is never followed or waited for.
+    """
     try:
-        content = path.read_bytes()
+        with open(path, "rb", opener=_open_at_once) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise OSError(errno.EINVAL, "is no regular file", str(path))
+            content = file.read()
     except FileNotFoundError:
         return []
     return [line for line in map(_decode, content.split(b"\n")) if line is not None]
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
 def _encode(line: Line) -> bytes:

@@ -164,3 +164,13 @@ def test_progress_follows_from_the_lines_since_the_last_new_start(
 )
 def test_only_spoolers_own_words_leave_a_log_open(line: Line, open_: bool) -> None:
     assert is_open(line) is open_
+
+
+def test_what_is_no_regular_file_is_an_error_and_nobody_waits_for_it(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.log")
+    (tmp_path / "folder.log").mkdir()
+    (tmp_path / "link.log").symlink_to(tmp_path / "pipe.log")
+    for name in ("pipe.log", "folder.log", "link.log"):
+        with pytest.raises(OSError, match=name):
+            read(tmp_path / name)
+    assert read(tmp_path / "none.log") == []

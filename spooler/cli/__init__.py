@@ -5,8 +5,10 @@ Promises: a user's mistake never shows a traceback. Each command lives in the mo
 """
 
 import importlib
+import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import click
 
@@ -51,6 +53,14 @@ class _Commands(click.Group):
         assert isinstance(command, click.Command)  # noqa: S101 - a mistake of ours, not of a user
         return command
 
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:  # `spooler … | head`; click would end that with a 1
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, sys.stdout.fileno())  # for what is still in the buffer
+            return Exit.OK
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
@@ -80,9 +90,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(str(error), error.exit)
     except (KeyboardInterrupt, click.Abort):
         return 130
-    except BrokenPipeError:  # `spooler … | head`
-        sys.stderr.close()
-        return Exit.OK
     except OSError as error:  # of the folders: rights, or the disk
         return _fail(f"{error.filename or 'the disk'}: {error.strerror or error}", Exit.FAILED)
     return result if isinstance(result, int) else Exit.OK

@@ -41,6 +41,8 @@ def examine(
             yield _judge(place, webhook, keys, trusted_proxy)
         except FileNotFoundError:
             continue  # RACE: the receiver made room
+        except OSError as error:
+            yield Verdict(place, None, f"can't be read: {error.strerror}")
 
 
 def _judge(place: Place, webhook: Webhook, keys: Sequence[Key], trusted_proxy: str) -> Verdict:

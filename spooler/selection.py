@@ -5,13 +5,13 @@ Promises: oldest first, in memory for a slice of the names only. What is gone me
 Does not promise: that a file is still there when its turn comes.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
 from spooler.folders import Place, WebhookFolders
-from spooler.name import LOG_SUFFIX, SUFFIX, Name
+from spooler.name import LOG_SUFFIX, SUFFIX
 from spooler.notification import UNKNOWN_TYPE, Notification
 from spooler.state import State
 
@@ -47,8 +47,17 @@ class Filter:
         return self.contact is None or said.order_key == self.contact
 
 
-def select(folders: WebhookFolders, state: State, wanted: Filter) -> Iterator[Place]:
-    """Yield the notifications of a state that are wanted, oldest first. Raises: OSError."""
+def select(
+    folders: WebhookFolders,
+    state: State,
+    wanted: Filter,
+    unreadable: Callable[[Place, OSError], None] | None = None,
+) -> Iterator[Place]:
+    """Yield the notifications of a state that are wanted, oldest first.
+
+    unreadable: is told of each that can't be read, and so is passed over; without it that ends the pass.
+    Raises: OSError.
+    """
     for day in folders.days_of(state):
         for name in _in_order(folders, state, day):
             place = Place(folders, state, name, day)
@@ -57,6 +66,10 @@ def select(folders: WebhookFolders, state: State, wanted: Filter) -> Iterator[Pl
                     yield place
             except FileNotFoundError:
                 continue  # RACE: it moved on
+            except OSError as error:
+                if unreadable is None:
+                    raise
+                unreadable(place, error)
 
 
 def _in_order(folders: WebhookFolders, state: State, day: str) -> Iterator[str]:
@@ -135,10 +148,21 @@ def seek(
         for state in states:
             for day in folders.days_of(state):
                 for entry in folders.notifications(state, day):
-                    if name := Name.parse(entry.name):
-                        place = Place(folders, state, entry.name, day)
-                        _note(place, name.id, lengths, beginnings)
+                    place = Place(folders, state, entry.name, day)
+                    _note(place, _identifier(place), lengths, beginnings)
     return list(sought.values())
+
+
+def _identifier(place: Place) -> str:
+    """Return the ID that `list` shows; empty where there is none, or where it can't be read."""
+    if name := place.name:
+        return name.id
+    if place.state is State.REJECTED:  # TRUST: its body isn't read
+        return ""
+    try:
+        return Notification.read(place.read()).id
+    except OSError:
+        return ""
 
 
 def _note(place: Place, identifier: str, lengths: Sequence[int], beginnings: dict[str, Sought]) -> None:

@@ -115,7 +115,27 @@ def test_a_reader_that_has_seen_enough_ends_it_in_order(config: Path, spool: Per
 
     for number in range(2000):
         put(spool, State.DONE, f"id-{number}", age=number * timedelta(seconds=1).total_seconds())
-    line = f"{sys.executable} -m spooler list done --config {config} | head -n 1"
-    ended = subprocess.run(["/bin/sh", "-c", line], capture_output=True, text=True, check=True, timeout=60)
+    line = f"{sys.executable} -m spooler list done --config {config} | head -n 1; echo ${{PIPESTATUS[0]}}"
+    ended = subprocess.run(["/bin/bash", "-c", line], capture_output=True, text=True, check=True, timeout=60)
     assert ended.stdout.startswith("received")
+    assert ended.stdout.endswith("\n0\n")
     assert ended.stderr == ""
+
+
+@pytest.mark.parametrize("filters", [[], ["--type", "contact_modified"], ["--contact", "1"]])
+def test_what_cannot_be_read_is_told_and_hides_nothing_after_it(
+    config: Path, spool: PersonsSpool, filters: list[str]
+) -> None:
+    huge = spool.path(State.FAILED, "0.json")
+    huge.touch()
+    os.truncate(huge, 65 << 20)
+    put(spool, State.FAILED, "a", age=9).with_suffix(".log").mkdir()
+    os.mkfifo(put(spool, State.FAILED, "b", age=8).with_suffix(".log"))
+    put(spool, State.FAILED, "c")
+    ended = spooler(config, "list", "failed", "--json", *filters)
+    assert [one["id"] for one in ended.lines(entry_schema(State.FAILED))] == ["c"]
+    assert ended.status == 1
+    said = ended.err.splitlines()
+    assert len(said) == 3
+    assert said[0].endswith("0.json: can't be read: larger than 64.0 MiB")
+    assert all("can't be read" in line for line in said)

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -175,3 +176,40 @@ def test_what_root_moves_still_belongs_to_the_service(open_to_all: Path) -> None
     assert ended.status == 1
     assert "c_contact_modified.json: can't be moved: Permission denied" in ended.err
     assert json.loads(spooler(config, "status", "--json").out)["webhooks"]["crm"]["states"]["failed"] == 1
+
+
+def test_ids_as_they_are_listed_are_taken_whoever_named_the_file(config: Path, spool: PersonsSpool) -> None:
+    put(spool, State.FAILED, "a")
+    put(spool, State.FAILED, "b").rename(spool.path(State.FAILED, "hand.json"))
+    listed = [json.loads(line)["id"] for line in spooler(config, "list", "failed", "--json").out.splitlines()]
+    ended = spooler(config, "retry", "-", "--yes", given="\n".join(listed))
+    assert (ended.status, ended.out, ended.err) == (0, "2 notifications back in incoming/\n", "")
+
+
+def test_one_that_cannot_be_read_is_told_once_and_keeps_no_other(config: Path, spool: PersonsSpool) -> None:
+    huge = spool.path(State.FAILED, "0.json")
+    huge.touch()
+    os.truncate(huge, 65 << 20)
+    put(spool, State.FAILED, "a")
+    ended = spooler(config, "retry", "--all", "--type", "contact_modified", "--yes")
+    assert (ended.status, ended.out) == (1, "1 notification back in incoming/\n")
+    assert ended.err.splitlines() == [f"spooler: {huge}: can't be read: larger than 64.0 MiB"]
+    assert names(spool, State.FAILED) == ["0.json"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files to others")
+def test_where_one_after_another_fails_alike_it_stops_and_says_what_to_do(open_to_all: Path) -> None:
+    config = write_config(open_to_all)
+    spool = make_spool(config)
+    for number in range(50):
+        put(spool, State.FAILED, f"id-{number}", lines=[run_line()])
+    for place in (spool.root, *spool.root.rglob("*")):
+        os.chown(place, *((0, 0) if place.suffix == ".log" else (NOBODY, NOBODY)))
+        if place.suffix == ".log":
+            place.chmod(0o600)
+    ended = spooler(config, "retry", "--all", "--yes")
+    said = ended.err.splitlines()
+    assert (ended.status, ended.out, len(said)) == (1, "0 notifications back in incoming/\n", 4)
+    assert said[-1].endswith(f"chown -R --reference={spool.base} {spool.base}")
+    subprocess.run(said[-1].rpartition(": ")[2].split(), check=True)
+    assert spooler(config, "retry", "--all", "--yes").out == "50 notifications back in incoming/\n"

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from spooler import selection
 from spooler.folders import Place
+from spooler.notification import Notification
 from spooler.person import PersonsSpool
 from spooler.selection import Filter, Sought, seek, select
 from spooler.state import State
@@ -115,3 +116,27 @@ def test_a_file_is_found_by_its_path_only_if_it_is_that_one(spool: PersonsSpool,
     found, not_found = seek([spool], list(State), [str(path), str(other)])
     assert [place.path for place in found.places] == [path]
     assert not_found.problem == f"there is no notification {str(other)!r}"
+
+
+def test_a_file_that_a_person_named_is_found_by_the_id_in_its_body(spool: PersonsSpool) -> None:
+    named = put(spool, State.FAILED, "abc-1").rename(spool.path(State.FAILED, "by hand.json"))
+    broken = spool.path(State.FAILED, "broken.json")
+    broken.write_bytes(b"{")
+    os.truncate(put(spool, State.FAILED, "z").rename(spool.path(State.FAILED, "huge.json")), 65 << 20)
+    os.rename(put(spool, State.REJECTED, "abc-2"), spool.path(State.REJECTED, "hand.json"))  # noqa: PTH104
+    whole, short, digest = seek([spool], list(State), ["abc-1", "abc", Notification.read(b"{").id])
+    for found, path in ((whole, named), (short, named), (digest, broken)):
+        assert [place.path for place in found.places] == [path]
+
+
+def test_what_cannot_be_read_is_told_and_the_rest_is_selected(spool: PersonsSpool) -> None:
+    (spool.path(State.FAILED, "0.json")).touch()
+    os.truncate(spool.path(State.FAILED, "0.json"), 65 << 20)
+    path = put(spool, State.FAILED)
+    told: list[Place] = []
+    wanted = Filter(type="contact_modified")
+    found = list(select(spool, State.FAILED, wanted, lambda place, _error: told.append(place)))
+    assert [place.path for place in found] == [path]
+    assert [place.file_name for place in told] == ["0.json"]
+    with pytest.raises(OSError, match="larger than"):
+        list(select(spool, State.FAILED, wanted))

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -13,7 +12,6 @@ from spooler import history
 from spooler.cli import moving, scope
 from spooler.cli.options import config_option, json_option, since_option, type_option, webhook_option
 from spooler.entry import Entry
-from spooler.errors import Exit
 from spooler.folders import Place
 from spooler.log import printable
 from spooler.selection import Filter, select
@@ -51,24 +49,26 @@ def command(
     """
     spools = scope.spools(configuration.load(config), webhook)
     wanted = Filter(type_, since, contact)
-    places = (place for spool in spools for place in select(spool, State(state), wanted))
+    unreadable = moving.Unreadable()
+    places = (place for spool in spools for place in select(spool, State(state), wanted, unreadable))
     if as_json:
-        return _each(places, lambda entry: json.dumps(entry.as_json()))
+        return _each(places, lambda entry: json.dumps(entry.as_json()), unreadable)
     click.echo(_row(*_HEAD))
     several = len(spools) > 1
-    return _each(places, lambda entry: _line(entry, with_webhook=several))
+    return _each(places, lambda entry: _line(entry, with_webhook=several), unreadable)
 
 
-def _each(places: Iterator[Place], write: Callable[[Entry], str]) -> int:
-    status = Exit.OK
+def _each(places: Iterator[Place], write: Callable[[Entry], str], unreadable: moving.Unreadable) -> int:
     for place in places:
-        with suppress(FileNotFoundError):  # RACE: it moved on
-            try:
-                click.echo(write(Entry.of(place)))
-            except PermissionError as error:
-                moving.complain(f"{place.path}: can't be read: {error.strerror}")
-                status = Exit.FAILED
-    return status
+        try:
+            entry = Entry.of(place)
+        except FileNotFoundError:
+            continue  # RACE: it moved on
+        except OSError as error:
+            unreadable(place, error)
+        else:
+            click.echo(write(entry))
+    return unreadable.status
 
 
 def _line(entry: Entry, *, with_webhook: bool) -> str:

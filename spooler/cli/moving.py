@@ -1,11 +1,14 @@
 """Moving what a person selected, one after another, whoever else moves files meanwhile.
 
 Owns: what is said of each, and the exit status of such a command.
-Promises: one that somebody else was faster with, or that can't be moved, is told, and the rest goes on.
+Promises: one that somebody else was faster with, or that can't be moved or read, is told, and the rest goes
+on; but not through a spool where one after another fails alike.
 """
 
+import shlex
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 
 import click
 
@@ -18,6 +21,23 @@ from spooler.owner import acting_for
 from spooler.person import PersonsSpool
 from spooler.selection import Sought
 from spooler.state import State
+
+_FAILING_ALIKE = 3  # one after another: so will the rest
+
+
+class Unreadable:
+    """Tells of what can't be read, each once, and keeps the exit status that this gives."""
+
+    def __init__(self) -> None:
+        self.status = Exit.OK
+        self._told: set[Path] = set()
+
+    def __call__(self, place: Place, error: OSError) -> None:
+        self.status = Exit.FAILED
+        if place.path not in self._told:
+            self._told.add(place.path)
+            culprit = place.path.parent / (error.filename or place.file_name)  # it may be the log
+            complain(f"{culprit}: can't be read: {error.strerror}")
 
 
 def read_ids(given: Sequence[str]) -> list[str]:
@@ -59,6 +79,7 @@ def move(
     act: moves one and returns the name that it has then. done: what to say of it. each: say it of each one.
     """
     moved, status = 0, Exit.OK
+    alike: list[int | None] = []  # the errors since the last that was moved
     for place in progress(places, total, done):
         spool = place.folders
         assert isinstance(spool, PersonsSpool)  # noqa: S101 - commands select from these
@@ -71,11 +92,24 @@ def move(
         except OSError as error:
             complain(f"{place.path}: can't be moved: {error.strerror}")
             status = Exit.FAILED
+            alike = [*alike, error.errno] if error.errno in alike else [error.errno]
+            if len(alike) == _FAILING_ALIKE and moved + len(alike) < total:
+                complain(_stopped(spool.base, error))
+                break
         else:
             moved += 1
+            alike = []
             if each:
                 click.echo(f"{done}: {printable(name)}")
     return moved, status
+
+
+def _stopped(base: Path, error: OSError) -> str:
+    text = f"stopped: {_FAILING_ALIKE} in a row can't be moved: {error.strerror}"
+    if not isinstance(error, PermissionError):
+        return text
+    folder = shlex.quote(str(base))
+    return f"{text}; if they belong to another user, give them back: chown -R --reference={folder} {folder}"
 
 
 def complain(text: str) -> None:

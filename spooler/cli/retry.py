@@ -77,18 +77,19 @@ def command(
 
 
 def _retry_all(spools: list[PersonsSpool], state: State, wanted: Filter, *, yes: bool, dry_run: bool) -> int:
-    total = sum(1 for spool in spools for _place in select(spool, state, wanted))
-    if not total:
-        click.echo(f"nothing of that kind is in {state}/", err=True)
-        return Exit.OK
-    if not asking.is_meant(_text(total, state), yes=yes, dry_run=dry_run, ask=total > 1):
-        return Exit.OK
+    unreadable = moving.Unreadable()
 
     def places() -> Iterator[Place]:
         for spool in spools:
-            yield from select(spool, state, wanted)
+            yield from select(spool, state, wanted, unreadable)
 
-    return _move(spools, places(), total, each=False)
+    total = sum(1 for _place in places())
+    if not total:
+        click.echo(f"nothing of that kind is in {state}/", err=True)
+        return unreadable.status
+    if not asking.is_meant(_text(total, state), yes=yes, dry_run=dry_run, ask=total > 1):
+        return unreadable.status
+    return max(_move(spools, places(), total, each=False), unreadable.status)
 
 
 def _move(

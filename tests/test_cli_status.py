@@ -1,5 +1,12 @@
 """`spooler status`: counts, ages and the disk, services up or down."""
 
+import os
+import pty
+import re
+import subprocess
+import sys
+import termios
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -82,3 +89,39 @@ def test_a_folder_that_cannot_be_read_is_one_line(config: Path) -> None:
     ended = spooler(config, "status")
     assert (ended.status, ended.err.count("\n")) == (1, 1)
     assert ended.err == f"spooler: {spool.folder(State.FAILED)}: Not a directory\n"
+
+
+@pytest.mark.parametrize("columns", [60, 80, 100, 120, 200])
+def test_no_number_and_no_heading_is_broken_however_narrow_the_terminal(config: Path, columns: int) -> None:
+    spool = make_spool(config)
+    for number in range(1234):
+        (spool.folder(State.FAILED) / f"{number}.json").touch()
+    put(spool, State.DONE)
+    shown = on_a_terminal_of(config, columns)
+    for whole in (
+        "1,234",
+        "processing",
+        "failed today",
+        "oldest waiting",
+        "last received",
+        "in the last hour",
+    ):
+        assert whole in shown
+    assert all(len(line) <= columns for line in shown.splitlines() if not line.startswith("disk"))
+    assert {"crm", "shop"} <= {line.split()[0] for line in shown.splitlines() if line.split()}
+
+
+def on_a_terminal_of(config: Path, columns: int) -> str:
+    """Return what `status` shows on a terminal of so many columns, without colours."""
+    master, slave = pty.openpty()
+    termios.tcsetwinsize(slave, (40, columns))
+    environment = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
+    line = [sys.executable, "-m", "spooler", "status", "--config", str(config)]
+    with subprocess.Popen(line, stdin=slave, stdout=slave, env=environment | {"TERM": "xterm"}):
+        os.close(slave)
+        shown = b""
+        with suppress(OSError):  # Linux' way to say that nobody has the other end any more
+            while piece := os.read(master, 4096):
+                shown += piece
+    os.close(master)
+    return re.sub(r"\x1b\[[0-9;]*m", "", shown.decode())

@@ -1,10 +1,12 @@
 """`spooler status`: what waits, what failed, since when."""
 
 import json
+from itertools import zip_longest
 from pathlib import Path
 
 import click
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -18,6 +20,8 @@ from spooler.status import WebhookStatus
 from spooler.units import format_duration, format_size
 
 _WIDTH = 140  # where there is no terminal that has one
+_ANY_WIDTH = 10_000  # to find out how wide the table would like to be
+_FURTHER = ("failed today", "oldest waiting", "last received", "in the last hour")
 _STYLES = {State.RETRY: "yellow", State.FAILED: "bold red", State.REJECTED: "magenta"}
 
 
@@ -44,7 +48,13 @@ def command(as_json: bool, config: Path | None) -> None:
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = _WIDTH
-    console.print(_table(webhooks))
+    table = _table(webhooks)
+    if Measurement.get(console, console.options.update(max_width=_ANY_WIDTH), table).maximum <= console.width:
+        console.print(table)
+    else:
+        for one in webhooks:
+            console.print(Text(one.webhook, "bold"))
+            console.print(_block(one))
     for one in webhooks:
         if one.held:
             console.print(
@@ -58,23 +68,40 @@ def command(as_json: bool, config: Path | None) -> None:
 
 def _table(webhooks: list[WebhookStatus]) -> Table:
     table = Table(box=None, pad_edge=False)
-    table.add_column("webhook", overflow="fold")
-    for heading in (*State, "failed today", "oldest waiting", "last received", "in the last hour"):
-        table.add_column(str(heading), justify="right", overflow="fold")
+    table.add_column("webhook", no_wrap=True)
+    for heading in (*State, *_FURTHER):
+        table.add_column(str(heading), justify="right", no_wrap=True)
     for one in webhooks:
-        counts = [
-            Text(f"{number:,}", _STYLES.get(state, "") if number else "")
-            for state, number in one.found.states.items()
-        ]
-        table.add_row(
-            one.webhook,
-            *counts,
-            f"{one.found.failures_today:,}",
-            _length(one.oldest_seconds),
-            f"{_length(one.last_received_seconds)} ago" if one.found.last_received else "-",
-            f"{one.found.received_lately:,}",
-        )
+        table.add_row(one.webhook, *_counts(one), *_further(one))
     return table
+
+
+def _block(one: WebhookStatus) -> Table:
+    """Return one webhook's numbers for a narrow terminal: the states on the left, the rest on the right."""
+    block = Table.grid(padding=(0, 1))
+    for place in range(4):
+        block.add_column(justify="right" if place % 2 else "left", no_wrap=True)
+    left = [(f"  {state}", number) for state, number in zip(State, _counts(one), strict=True)]
+    right = [(f"   {what}", told) for what, told in zip(_FURTHER, _further(one), strict=True)]
+    for (state, number), (what, told) in zip_longest(left, right, fillvalue=("", "")):
+        block.add_row(state, number, what, told)
+    return block
+
+
+def _counts(one: WebhookStatus) -> list[Text]:
+    return [
+        Text(f"{number:,}", _STYLES.get(state, "") if number else "")
+        for state, number in one.found.states.items()
+    ]
+
+
+def _further(one: WebhookStatus) -> list[str]:
+    return [
+        f"{one.found.failures_today:,}",
+        _length(one.oldest_seconds),
+        f"{_length(one.last_received_seconds)} ago" if one.found.last_received else "-",
+        f"{one.found.received_lately:,}",
+    ]
 
 
 def _length(seconds: float | None) -> str:

@@ -189,3 +189,16 @@ def test_a_test_mail_is_sent_when_asked_for_and_told_in_one_line(tmp_path: Path)
     none = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
     assert "no mail can be sent: there is no [alerts]" in none.stdout
     assert none.returncode == 1
+
+
+def test_no_name_reaches_the_terminal_raw(path: Path) -> None:
+    for name in (b"20-caf\xe9", b"30-\x1b[31mred"):
+        script = path.parent / "processors" / os.fsdecode(name)
+        script.write_text("#!/bin/sh\n")
+        script.chmod(0o755)
+    line = [sys.executable, "-m", "spooler", "check", "--config", str(path)]
+    environment = os.environ | {"PYTHONIOENCODING": "utf-8:strict"}
+    ended = subprocess.run(line, capture_output=True, check=False, timeout=30, env=environment)
+    assert ended.stderr == b""
+    assert b"20-caf\\udce9" in ended.stdout
+    assert b"\x1b" not in ended.stdout

@@ -14,6 +14,7 @@ from spooler.check import Verdict
 from spooler.cli import certificate as certificates
 from spooler.cli.options import config_option, json_option
 from spooler.errors import Exit
+from spooler.log import printable
 
 _STYLES = {Verdict.RIGHT: "green", Verdict.NOTICE: "yellow", Verdict.WRONG: "bold red"}
 
@@ -68,5 +69,6 @@ def command(
             click.echo(json.dumps(asdict(finding)))
         else:
             head = Text(f"{finding.verdict:<7}", _STYLES[finding.verdict])
-            console.print(head, Text(f"{finding.subject}: {finding.text}"))
+            # TRUST: it holds names of files, and the words of whoever answers on the port.
+            console.print(head, Text(printable(f"{finding.subject}: {finding.text}")))
     return status

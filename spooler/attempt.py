@@ -55,7 +55,7 @@ class Attempt:
         mark = running.Mark(at, attempt, script.name, script.version)
         running.write(processing, file_name, mark)
         # CRASH: from here on the mark tells recovery which attempt was cut short.
-        log = get_logger().bind(webhook=self.webhook.name, id=identify(file_name))
+        log = get_logger().bind(webhook=self.webhook.name, id=identify(file_name, notification.id))
         run = self._execute(file_name, notification, attempt, script)
         line = {
             "at": at,

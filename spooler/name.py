@@ -70,10 +70,10 @@ def _is_date(digits: str) -> bool:
     return True
 
 
-def identify(file_name: str) -> str:
-    """Return the id in a file's name; the whole name where it isn't of the pattern."""
+def identify(file_name: str, otherwise: str = "") -> str:
+    """Return the id in a file's name; where it isn't of the pattern, the other one, or the whole name."""
     parsed = Name.parse(file_name)
-    return parsed.id if parsed else file_name
+    return parsed.id if parsed else otherwise or file_name
 
 
 def is_notification(file_name: str) -> bool:

@@ -24,6 +24,7 @@ from spooler.config import Configuration, Webhook
 from spooler.errors import CertificateRefusedError, SignatureRefusedError, StorageUnavailableError
 from spooler.keyring import Keyring
 from spooler.log import get_logger
+from spooler.name import identify
 from spooler.notification import Notification
 from spooler.pulse import Counts
 from spooler.refusals import Reason, Refusals
@@ -46,12 +47,16 @@ _REASONS = {  # of answers that are given for one reason alone
 
 
 class _Refusal(Exception):  # noqa: N818 - it is an answer, not an error
-    """Ends a request early with an answer; the reason is for the log, its kind for counting."""
+    """Ends a request early with an answer; the reason is for the log, its kind for counting.
 
-    def __init__(self, answer: Answer, reason: str, kind: Reason | None = None) -> None:
+    file: its name in `rejected/`; empty where it isn't kept.
+    """
+
+    def __init__(self, answer: Answer, reason: str, kind: Reason | None = None, file: str = "") -> None:
         super().__init__(reason)
         self.answer = answer
         self.reason = reason
+        self.file = file
         self.kind = kind or _REASONS.get(answer, Reason.BAD_REQUEST)
 
 
@@ -162,16 +167,18 @@ class Receiver:
             body = self._read(environ)
             key = self._check(endpoint, environ, body, peer)
             notification = Notification.read(body)
+            log = log.bind(id=notification.id)
             file_name = endpoint.spool.store(body, notification, deadline=begun + STORE_WITHIN_SECONDS)
         except _Refusal as refusal:
-            log.warning("refused", status=refusal.answer.status, reason=refusal.reason)
+            kept = {"id": identify(refusal.file), "file": refusal.file} if refusal.file else {}
+            log.warning("refused", **kept, status=refusal.answer.status, reason=refusal.reason)
             self.count_refused(_PATH + name, refusal.answer, refusal.reason, refusal.kind)
             return self._count(refusal.answer)
         except StorageUnavailableError as error:
             log.error("not stored", status=503, reason=str(error))  # noqa: TRY400 - a full disk is no defect
             self.count_refused(_PATH + name, Answer.UNAVAILABLE, str(error))
             return self._count(Answer.UNAVAILABLE)
-        log.info("stored", id=notification.id, file=file_name, bytes=len(body), key=key or None)
+        log.info("stored", file=file_name, bytes=len(body), key=key or None)
         endpoint.refusals.succeeded()
         measures.REQUESTS.count(name, str(Answer.STORED.status))
         measures.CONFIRM_SECONDS.observe(self._clock.monotonic() - begun, name)
@@ -212,8 +219,8 @@ class Receiver:
                 "connection": str(environ.get("REMOTE_ADDR", "")),
                 "headers": _headers(environ),
             }
-            endpoint.rejected.keep(body, header, keys, line)
-            raise _Refusal(answer, str(error), _kind(error)) from None
+            file_name = endpoint.rejected.keep(body, header, keys, line)
+            raise _Refusal(answer, str(error), _kind(error), file_name) from None
 
     def _health(self) -> bottle.HTTPResponse:
         if bottle.request.method not in {"GET", "HEAD"}:

@@ -43,27 +43,31 @@ class Rejected:
         self._added_requests, self._added_bytes = self._requests_at_once, 0  # the first one lists
         self._lock = Lock()
 
-    def keep(self, body: bytes, header: str | None, keys: Sequence[Key], line: dict[str, Any]) -> None:
-        """Keep a request whose signature has the length of one of the keys'; log what goes wrong."""
+    def keep(self, body: bytes, header: str | None, keys: Sequence[Key], line: dict[str, Any]) -> str:
+        """Keep a request whose signature has the length of one of the keys'; log what goes wrong.
+
+        Returns its file's name; empty where it isn't kept.
+        """
         try:
             length = len(signature.decode(header))
         except SignatureRefusedError:
-            return
+            return ""
         if length not in {key.signature_bytes for key in keys}:
-            return
+            return ""
         stamped = {"at": history.iso(self._spool.clock.now()), **line}
         size = len(body) + len(json.dumps(stamped)) + 1
         if size > _BYTES_LEFT:
-            return
+            return ""
         try:
             self._spool.check_room()
             # RACE: making room and taking it is one step for all receivers.
             with self._lock, durable.opened_folder(self._spool.folder(State.REJECTED)) as folder:
                 fcntl.flock(folder, fcntl.LOCK_EX)
                 self._make_room(size)
-                self._spool.refuse(body, Notification.unread(body), stamped)
+                return self._spool.refuse(body, Notification.unread(body), stamped)
         except (OSError, StorageUnavailableError) as error:
             get_logger().warning("not kept", webhook=self._spool.webhook, reason=str(error))
+            return ""
 
     def _make_room(self, size: int) -> None:
         self._added_requests += 1

@@ -13,6 +13,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
+from structlog.typing import FilteringBoundLogger
+
 from spooler import dropins, history, measures, recovery
 from spooler.attempt import Attempt
 from spooler.config import Webhook
@@ -59,7 +61,7 @@ class Turn:
         """
         try:
             notification = Notification.read(self.spool.read(state, file_name))
-            progress = self._progress(state, file_name)
+            progress, word = self._progress(state, file_name)
             name = self.spool.claim(state, file_name)
         except OSError as error:
             if self.spool.path(State.PROCESSING, file_name).exists():
@@ -70,10 +72,10 @@ class Turn:
             if isinstance(error, FileNotFoundError):
                 return None  # RACE: a person took it away
             raise
-        log = get_logger().bind(webhook=self.webhook.name, id=identify(name))
-        log.info("claimed", file=name, source=state.value, attempt=progress.attempt)
+        log = get_logger().bind(webhook=self.webhook.name, id=identify(name, notification.id))
+        log.info("claimed", file=name, source=state.value, attempt=progress.attempt, note=word or None)
         try:
-            return self._settle(name, self._decide(name, notification, progress), progress)
+            return self._settle(name, self._decide(name, notification, progress), progress, log)
         except OSError as error:
             if not self.spool.path(State.PROCESSING, name).exists():
                 log.warning("taken away", file=name)
@@ -82,7 +84,8 @@ class Turn:
             log.error("held up", file=name, reason=str(error))  # noqa: TRY400 - no defect
             return self._put_back(name)
 
-    def _progress(self, state: State, name: str) -> Progress:
+    def _progress(self, state: State, name: str) -> tuple[Progress, str]:
+        """Return how far it has come; and if a person just brought it back, the note on that."""
         lines = self.spool.log_lines(state, name)
         if not lines and Name.parse(name) is None:
             # Its name doesn't tell when it came, and its time is soon that of its next attempt.
@@ -91,11 +94,11 @@ class Turn:
             marks: dict[str, bool | str] = {"released": True, "received": came}
             self.spool.record(state, name, history.note(self.spool.clock.now(), text, **marks))
         if not _brought_by_hand(state, lines):
-            return Progress.of(lines)
+            return Progress.of(lines), _persons_word(lines)
         # CRASH: said before the claim; in processing/ a log doesn't show any more who brought the file.
         text = "put back by hand: attempts are counted from 1, every script runs"
         self.spool.record(state, name, history.note(self.spool.clock.now(), text, anew=True))
-        return Progress(by_person=True)
+        return Progress(by_person=True), text
 
     def _decide(self, name: str, notification: Notification, progress: Progress) -> Outcome:
         if notification.problem:
@@ -121,7 +124,7 @@ class Turn:
             return GiveUp(f"none of {self.webhook.processing.max_attempts} attempts is left")
         return self.attempt.run(name, notification, progress.attempt, left)
 
-    def _settle(self, name: str, outcome: Outcome, progress: Progress) -> Settled:
+    def _settle(self, name: str, outcome: Outcome, progress: Progress, log: FilteringBoundLogger) -> Settled:
         """Carry out the outcome's move."""
         match outcome:
             case Done(reason):
@@ -135,7 +138,6 @@ class Turn:
                 settled = self._give_up(name, reason)
             case Release(reason):
                 settled = self._release(name, reason)
-        log = get_logger().bind(webhook=self.webhook.name, id=identify(name))
         measures.TURNS.count(self.webhook.name, settled.state.value)
         log.info(settled.state.value, file=settled.name, reason=getattr(outcome, "reason", "") or None)
         return settled
@@ -170,6 +172,12 @@ class Turn:
 
     def _note(self, name: str, text: str, **marks: bool | str) -> None:
         self.spool.record(State.PROCESSING, name, history.note(self.spool.clock.now(), text, **marks))
+
+
+def _persons_word(lines: Sequence[history.Line]) -> str:
+    """Return the note with which a command brought the file back, if nothing was done with it since."""
+    last = lines[-1] if lines else {}
+    return str(last.get("note", "")) if any(last.get(mark) is True for mark in ("anew", "readmitted")) else ""
 
 
 def _brought_by_hand(state: State, lines: Sequence[history.Line]) -> bool:

@@ -4,6 +4,7 @@ import base64
 import contextlib
 import hashlib
 import re
+import shutil
 import stat
 import subprocess
 import threading
@@ -37,6 +38,7 @@ from running_service import (
 from structlog.testing import capture_logs
 
 from spooler.answers import Answer
+from spooler.notification import Notification
 from spooler.receiver import BEGUN, Receiver
 from spooler.signature import HEADER
 
@@ -214,6 +216,23 @@ def test_the_reason_of_a_refusal_stands_in_the_log_and_nowhere_else(door: Door) 
         ("crm", 401, "127.0.0.1")
     ]
     assert "base64" in refused[0]["reason"]
+
+
+def test_what_is_refused_and_kept_and_what_cannot_be_stored_is_found_by_its_id(
+    make_door: MakeDoor,
+) -> None:
+    door = make_door()
+    body = make_body()
+    with capture_logs() as lines:
+        assert door.send(body, signed(body, OTHER_KEY)).status == 401
+        assert door.send(body).status == 401
+        shutil.rmtree(door.site.folder("incoming"))
+        assert door.deliver(body).status == 503
+    (kept,) = door.site.files("rejected")
+    refused, unsigned, not_stored = (line for line in lines if line["event"] in {"refused", "not stored"})
+    assert (refused["file"], refused["id"]) == (kept.name, kept.name.split("_")[1])
+    assert "id" not in unsigned
+    assert not_stored["id"] == Notification.read(body).id
 
 
 def test_a_signature_of_another_hash_than_the_configured_one_is_refused(make_door: MakeDoor) -> None:

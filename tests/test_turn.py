@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from conftest import FakeClock, full_disk, wait_until, write_config, write_script
+from structlog.testing import capture_logs
 
 from spooler import config, history
 from spooler.attempt import Attempt
@@ -20,6 +21,7 @@ from spooler.finished import REPEATS, FinishedIds
 from spooler.history import Line
 from spooler.name import Name, log_name
 from spooler.notification import Notification
+from spooler.person import PersonsSpool
 from spooler.recovery import recover
 from spooler.scripts import Runner, Stop
 from spooler.spool import WebhookSpool
@@ -872,3 +874,32 @@ def test_one_whose_log_cannot_follow_it_is_still_known_to_be_there(desk: Desk) -
     desk.spool.record(IN, name, history.note(desk.clock.now(), "a line", released=True))
     (desk.spool.path(PROCESSING, log_name(name))).mkdir()
     assert desk.take(name) == Settled(PROCESSING, name)
+
+
+def test_the_journal_names_a_hand_named_file_by_the_id_in_its_body(tmp_path: Path, clock: FakeClock) -> None:
+    desk = Desk(tmp_path, clock)
+    desk.script("10-x", "exit 0")
+    (desk.spool.folder(IN) / "again.json").write_text('{"EventUniqueID": "abc-1"}')
+    with capture_logs() as lines:
+        desk.take("again.json")
+    assert [line["event"] for line in lines] == ["claimed", "script ended", "done"]
+    assert {line["id"] for line in lines} == {"abc-1"}
+    assert (lines[0]["file"], lines[-1]["file"]) == ("again.json", "again.json")
+
+
+def test_the_journal_says_who_brought_it_back_when_it_is_claimed(tmp_path: Path, clock: FakeClock) -> None:
+    desk = Desk(tmp_path, clock)
+    desk.script("10-x", "exit 65")
+    name = desk.take(desk.store()).name
+    name = PersonsSpool(desk.spool.root, "crm", clock, who="anna").retry(FAILED, name)
+    with capture_logs() as lines:
+        desk.take(name)
+    assert "by anna" in lines[0]["note"]
+    shutil.move(desk.spool.path(FAILED, name), desk.spool.path(IN, name))
+    shutil.move(desk.spool.path(FAILED, log_name(name)), desk.spool.path(IN, log_name(name)))
+    with capture_logs() as lines:
+        desk.take(name)
+    assert "put back by hand" in lines[0]["note"]
+    with capture_logs() as lines:
+        desk.take(desk.store())
+    assert lines[0]["note"] is None

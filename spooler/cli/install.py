@@ -4,20 +4,13 @@ from pathlib import Path
 
 import click
 
+from spooler.cli.options import dry_run_option, prefix_option
 from spooler.installation import Installer
-from spooler.site import PREFIX
 
 
 @click.command(name="install")
-@click.option(
-    "--prefix",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=PREFIX,
-    show_default=True,
-    metavar="DIR",
-    help="The program's Python environment; made if it is missing.",
-)
-@click.option("--dry-run", is_flag=True, help="Only say what would be done.")
+@prefix_option
+@dry_run_option
 def command(prefix: Path, dry_run: bool) -> int:
     """Install the systemd services: user, folders, configuration, units; enable and start them.
 

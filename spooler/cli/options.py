@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from spooler.site import PREFIX
 from spooler.units import Duration
 
 config_option = click.option(
@@ -45,4 +46,13 @@ since_option = click.option(
     callback=_moment,
     metavar="WHEN",
     help="Received since then: 2h, 1d, 2026-11-23, 2026-11-23T19:00Z (UTC where no zone is named).",
+)
+
+prefix_option = click.option(
+    "--prefix",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=PREFIX,
+    show_default=True,
+    metavar="DIR",
+    help="The program's Python environment; install makes it if it is missing.",
 )

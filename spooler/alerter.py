@@ -22,13 +22,13 @@ from typing import NamedTuple
 
 import msgspec
 
-from spooler import alert_texts, alerts, history, inventory, keepsake, mail, measures, refusals
+from spooler import alert_texts, alerts, history, inventory, keepsake, mail, measures, refusals, selection
 from spooler.alert_texts import Failure
 from spooler.alerts import Facts, Memory, WebhookFacts
 from spooler.clock import Clock, SystemClock
 from spooler.config import Alerts as Settings
 from spooler.config import Configuration
-from spooler.folders import WebhookFolders
+from spooler.folders import Place, WebhookFolders
 from spooler.log import get_logger
 from spooler.name import HIDDEN, identify, log_name
 from spooler.room import Room
@@ -156,10 +156,7 @@ class _Watch:
     def _of(self, folders: WebhookFolders, failed: list[_Failed], *, survey: bool) -> WebhookFacts:
         names = [one.file for one in failed if one.webhook == folders.webhook]
         shown = len(names) - alert_texts.FILES_SHOWN  # of those before nobody sees the reason
-        failures = [
-            _failure(name, _reason(folders, name) if place >= shown else "")
-            for place, name in enumerate(names)
-        ]
+        failures = [_failure(folders, name, shown=place >= shown) for place, name in enumerate(names)]
         known = WebhookFacts(tuple(failures), refusals.read(folders.folder(State.REJECTED)), surveyed=False)
         try:
             return _surveyed(known, folders) if survey else known
@@ -175,8 +172,11 @@ class _Watch:
         return room.shortage(self._min_free_bytes), not room.shortage(self._min_free_bytes + margin)
 
 
-def _failure(file_name: str, reason: str) -> Failure:
-    return Failure(*map(alert_texts.harmless, (file_name, identify(file_name), reason)))
+def _failure(folders: WebhookFolders, file_name: str, *, shown: bool) -> Failure:
+    """Return what a mail tells; of one that it doesn't show nothing is read."""
+    reason = _reason(folders, file_name) if shown else ""
+    id_ = selection.identifier(Place(folders, State.FAILED, file_name)) if shown else ""
+    return Failure(*map(alert_texts.harmless, (file_name, id_ or identify(file_name), reason)))
 
 
 def _surveyed(known: WebhookFacts, folders: WebhookFolders) -> WebhookFacts:

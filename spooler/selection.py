@@ -149,11 +149,11 @@ def seek(
             for day in folders.days_of(state):
                 for entry in folders.notifications(state, day):
                     place = Place(folders, state, entry.name, day)
-                    _note(place, _identifier(place), lengths, beginnings)
+                    _note(place, identifier(place), lengths, beginnings)
     return list(sought.values())
 
 
-def _identifier(place: Place) -> str:
+def identifier(place: Place) -> str:
     """Return the ID that `list` shows; empty where there is none, or where it can't be read."""
     if name := place.name:
         return name.id

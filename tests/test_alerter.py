@@ -218,7 +218,7 @@ def test_a_name_that_is_not_utf8_is_mailed_counted_once_and_noted(site: Site, se
             with alerting(site) as running_alerter:
                 if not server.mails:
                     log = site.folder("failed") / log_name(name)
-                    (site.folder("failed") / name).write_bytes(b"{}")
+                    (site.folder("failed") / name).write_bytes(b'{"EventUniqueID": "abc-1"}')
                     lines = [history.note(datetime.now(UTC), os.fsdecode(b"given up: 20-caf\xe9 said no"))]
                     history.append(log, lines)
                     running_alerter.failed("crm", name)
@@ -228,6 +228,7 @@ def test_a_name_that_is_not_utf8_is_mailed_counted_once_and_noted(site: Site, se
     assert mail["Subject"].endswith("1 failed today")
     assert "  caf\\udce9.json" in mail.get_content()
     assert "20-caf\\udce9 said no" in mail.get_content()
+    assert "spooler retry abc-1" in mail.get_content()
     memory = keepsake.read(site.spool / FILE_NAME, Memory)
     assert memory is not None
     assert memory.webhooks["crm"].failed == 1

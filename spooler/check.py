@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from spooler import alert_texts, alerter, dropins, mail
+from spooler import alert_texts, alerter, dropins, lock, mail
 from spooler.address import Address
 from spooler.config import CREDENTIALS, Configuration, Webhook
 from spooler.errors import KeyFileError
@@ -60,6 +60,7 @@ def examine(configuration: Configuration) -> Iterator[Finding]:
         yield from _scripts(webhook, user)
         yield from _retention(webhook, configuration)
     yield from _port(configuration)
+    yield from _processor(configuration.spool)
     yield from _alerts(configuration)
 
 
@@ -215,6 +216,17 @@ def _ask_health(address: Address) -> tuple[int, str]:
         return answer.status, answer.read(200).decode("utf-8", "replace").strip()
     finally:
         connection.close()
+
+
+def _processor(spool: Path) -> Iterator[Finding]:
+    try:
+        works = lock.is_held(spool)
+    except OSError:
+        works = False
+    if works:
+        yield Finding(Verdict.RIGHT, "processor", f"works on {spool}")
+    else:
+        yield Finding(Verdict.NOTICE, "processor", f"none works on {spool}; is it running?")
 
 
 def _alerts(configuration: Configuration) -> Iterator[Finding]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from spooler.errors import Exit, SpoolLockedError, SpoolUnusableError
-from spooler.lock import ProcessorLock
+from spooler.lock import ProcessorLock, is_held
 
 HOLD = "import sys; from pathlib import Path; from spooler.lock import ProcessorLock; "
 HOLD += "lock = ProcessorLock(Path(sys.argv[1])); print('held', flush=True); sys.stdin.read()"
@@ -80,3 +80,14 @@ def test_what_can_be_no_spool_is_an_error_of_the_configuration(tmp_path: Path) -
     ) as raised:
         ProcessorLock(tmp_path / "file" / "spool")
     assert raised.value.exit is Exit.CONFIGURATION
+
+
+def test_it_can_be_told_whether_a_processor_works_without_touching_its_lock(tmp_path: Path) -> None:
+    assert not is_held(tmp_path)
+    held = ProcessorLock(tmp_path)
+    assert is_held(tmp_path)
+    assert not is_held(tmp_path.parent)
+    held.close()
+    assert not is_held(tmp_path)
+    with pytest.raises(FileNotFoundError):
+        is_held(tmp_path / "gone")

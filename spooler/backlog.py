@@ -126,6 +126,12 @@ class Backlog:
         self._end(name)
         self._leave(name, stays=False)
 
+    def leave_alone(self, name: str) -> None:
+        """Note that a taken one couldn't be claimed; it is tried again at the next `update`."""
+        self._end(name)
+        self._incoming.add(name)
+        self._unreadable.add(name)
+
     def postpone(self, name: str, now_named: str, due: float) -> None:
         """Note that a taken one waits in `retry/`, under the name that it got there."""
         self._put_back(name, now_named)
@@ -152,7 +158,7 @@ class Backlog:
         self._busy.difference_update(self._member_of.get(name, ()))
 
     def _state(self, name: str, now: float) -> State | None:
-        if name in self._running:
+        if name in self._running or name in self._unreadable:
             return None
         if name in self._incoming:
             return State.INCOMING

@@ -51,7 +51,7 @@ class Intake:
         self.is_moving = any(
             name <= self._complete_to and name not in self._young and not self.backlog.has(name)
             for name in passed
-            if Name.parse(name) and not self.is_left_alone(name)
+            if Name.parse(name)
         )
         self._complete_to = incoming.complete_to
         self._young = {name for name in incoming.names if name > incoming.complete_to and Name.parse(name)}
@@ -73,10 +73,6 @@ class Intake:
             get_logger().error(
                 "left alone", webhook=self._spool.webhook, id=identify(name), file=name, reason=what
             )
-
-    def is_left_alone(self, name: str) -> bool:
-        """Say whether something about a file is wrong that only a person can put right."""
-        return name in self._reported
 
     def _may_pass(self, name: str, complete_to: str) -> bool:
         if Name.parse(name):

@@ -111,7 +111,7 @@ class Processor:
         return "; ".join(parts)
 
     def _idle_seconds(self) -> float:
-        workers_free = self._busy < self._workers
+        workers_free = self._busy < self._workers and not self._is_alone
         return min(waiting.idle_seconds(workers_free=workers_free) for waiting, _turn in self._turns)
 
     def _step(self, pool: ThreadPoolExecutor) -> None:

@@ -20,6 +20,8 @@ from spooler.spool import WebhookSpool, bring_log
 from spooler.state import ACTIVE, State
 
 _SURVIVOR_SECONDS = 5.0
+# Of one file, or its log, that is somebody else's or no file at all. Others are of the disk.
+ONE_FILES_ERRORS = (PermissionError, IsADirectoryError)
 
 
 class Recovered(NamedTuple):
@@ -29,20 +31,20 @@ class Recovered(NamedTuple):
     left: list[str]
 
 
-def recover(spool: WebhookSpool) -> Recovered:
+def recover(spool: WebhookSpool, found: Recovered | None = None) -> Recovered:
     """Sweep one webhook's folders after whatever happened.
+
+    found: told of each as it is taken up, for whoever wants to know of those before an error, too.
 
     Raises: OSError.
     """
     for log in _orphaned_logs(spool):
         _bring_after_its_file(spool, log)
-    found = Recovered([], [])
+    found = Recovered([], []) if found is None else found
     for name in spool.listing(State.PROCESSING).names:
         try:
             found.taken_up.append(take_up(spool, name, crashed=True))
-        except (
-            PermissionError
-        ) as error:  # one file, or log, of somebody else's: no reason to hold up the rest
+        except ONE_FILES_ERRORS as error:  # no reason to hold up the rest
             about = {"webhook": spool.webhook, "id": identify(name), "file": name}
             get_logger().error("left alone", **about, reason=str(error))
             found.left.append(name)
@@ -61,7 +63,7 @@ def take_up(spool: WebhookSpool, name: str, *, crashed: bool) -> str:
     _end_survivors(spool.path(State.PROCESSING, name))
     if crashed:
         _count_interrupted(spool, name)
-    else:
+    elif not is_counted(spool, name):
         text = "back to incoming after an error of the disk"
         spool.record(State.PROCESSING, name, history.note(spool.clock.now(), text, released=True))
     # CRASH: the line stands and the file is still here: it counts once more. Rather so than never.
@@ -69,6 +71,15 @@ def take_up(spool: WebhookSpool, name: str, *, crashed: bool) -> str:
     now_named = spool.release(name)
     get_logger().warning("taken up again", webhook=spool.webhook, id=identify(name), file=name)
     return now_named
+
+
+def is_counted(spool: WebhookSpool, name: str) -> bool:
+    """Say whether the log of one in `processing/` tells already that it goes back to `incoming/`."""
+    try:
+        lines = spool.log_lines(State.PROCESSING, name)
+    except OSError:
+        return False
+    return bool(lines) and history.is_open(lines[-1])
 
 
 def let_go(spool: WebhookSpool, name: str) -> None:

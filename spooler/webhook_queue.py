@@ -41,6 +41,7 @@ class WebhookQueue:
         self._recovered = False
         self._stuck: dict[str, _Stuck] = {}  # by the names in processing/, where an error left them
         self._suspects: set[str] = set()  # they ran when the processor was killed, and haven't run since
+        self._left_alone: set[str] = set()  # could not be claimed; till their turns are settled
         self._disk_error = ""
         self._held = ""  # the reason that was logged last
 
@@ -66,7 +67,8 @@ class WebhookQueue:
             self._disk_error = f"the disk gave an error: {error}"
         took = self._clock.monotonic() - now
         pause = _SOON_SECONDS if self._intake.look_again_soon else LOOK_SECONDS
-        self._look_at = now + max(pause, took * _REGULAR_SHARE)
+        share = _HINTED_SHARE if self._intake.is_moving else _REGULAR_SHARE
+        self._look_at = now + max(pause, took * share)
         self._hints_count_from = now + took * _HINTED_SHARE
 
     def look_later(self) -> None:
@@ -90,9 +92,14 @@ class WebhookQueue:
     def settle(self, name: str, settled: Settled | None) -> None:
         """Note where it is after its turn; None: gone, or left alone."""
         self._suspects.discard(name)
+        if name in self._left_alone:
+            self._left_alone.discard(name)
+            if settled is None:
+                self._backlog.leave_alone(name)
+                return
         if settled is None or settled.state in {State.DONE, State.FAILED}:
             self._backlog.settle(name)
-            if self._is_there_too(name) and not self._intake.is_left_alone(name):
+            if self._is_there_too(name):
                 self._look_at = 0.0  # a person moved or copied it: nothing may get past it till that is seen
         elif settled.state is State.RETRY and settled.due is not None:
             self._backlog.postpone(name, settled.name, settled.due)
@@ -102,11 +109,15 @@ class WebhookQueue:
             self._stuck[settled.name] = _Stuck(name, settled.crashed)
 
     def _is_there_too(self, name: str) -> bool:
-        return any(self._spool.path(state, name).exists() for state in (State.INCOMING, State.RETRY))
+        try:
+            return any(self._spool.path(state, name).exists() for state in (State.INCOMING, State.RETRY))
+        except OSError:
+            return True  # nobody can tell now
 
     def report(self, name: str, reason: str) -> None:
         """Tell once that it could not even be claimed; it is left alone. May be called from any thread."""
         self._intake.report(name, reason)
+        self._left_alone.add(name)
 
     def status(self) -> str:
         """Return how many are where, and what holds them back, in one line."""
@@ -118,7 +129,7 @@ class WebhookQueue:
         """Return how long nothing has to be done for, if nobody hints and no turn ends."""
         seconds = min(self._next_look() - self._clock.monotonic(), LOOK_SECONDS)
         due = self._backlog.next_due
-        if due is not None and workers_free and not self._held:
+        if due is not None and workers_free and not self._held and not self._intake.is_moving:
             seconds = min(seconds, due - self._clock.now().timestamp())
         return max(0.0, seconds)
 
@@ -149,19 +160,26 @@ class WebhookQueue:
         return self._disk_error
 
     def _recover(self) -> None:
-        found = recovery.recover(self._spool)
-        self._suspects.update(found.taken_up)
+        found = recovery.Recovered([], [])
+        try:
+            recovery.recover(self._spool, found)
+            self._recovered = True
+        finally:
+            self._suspects.update(found.taken_up)
         self._stuck.update((name, _Stuck(None, crashed=True)) for name in found.left)
-        self._recovered = True
 
     def _take_up_stuck(self) -> None:
         for name, stuck in sorted(self._stuck.items()):
             if self._spool.path(State.PROCESSING, name).exists():
                 try:
                     now_named = recovery.take_up(self._spool, name, crashed=stuck.crashed)
-                except PermissionError as error:
-                    self.report(name, str(error))
+                except recovery.ONE_FILES_ERRORS as error:
+                    self._intake.report(name, str(error))
+                    is_counted = recovery.is_counted(self._spool, name)
+                    self._stuck[name] = stuck._replace(crashed=stuck.crashed and not is_counted)
                     continue
+                if stuck.crashed:
+                    self._suspects.add(now_named)
                 if stuck.known_as:
                     self._backlog.release(stuck.known_as, now_named)
             elif stuck.known_as:  # a person took it away

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections import defaultdict
@@ -790,3 +791,47 @@ def test_one_that_cannot_be_moved_holds_nobody_up(bench: Bench, logged: Entries)
         assert bench.peek() == other
         bench.clock.advance(LOOK_SECONDS)
     assert [entry["event"] for entry in logged] == ["left alone"]
+
+
+def test_a_due_retry_is_no_busy_loop_while_another_file_is_being_put_back(bench: Bench) -> None:
+    late = bench.store(1, "late")
+    bench.spool.claim(IN, late)
+    bench.spool.postpone(late, bench.clock.now() + timedelta(seconds=1))
+    old = bench.store(2, "old")
+    bench.spool.claim(IN, old)
+    bench.spool.give_up(old)
+    bench.look()
+    bench.spool.path(FAILED, old).rename(bench.spool.path(IN, old))
+    bench.clock.advance(LOOK_SECONDS)
+    assert bench.look() is None
+    assert bench.idle_seconds() > 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be somebody who may not write to a log")
+def test_a_log_of_roots_beside_one_that_was_put_back_holds_up_no_other_contact(clock: FakeClock) -> None:
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as place:  # where others may go
+        folder = Path(place)
+        write_config(folder)
+        spool = prepared(folder)
+        name = store(spool, 1, "a")
+        spool.record(IN, name, history.note(clock.now(), "given up"))
+        for number in range(5):
+            store(spool, 2 + number, f"b{number}")
+        for path in (folder, *folder.rglob("*")):
+            os.chown(path, 12345, 12345)
+        os.chown(spool.path(IN, log_name(name)), 0, 0)
+        command = [sys.executable, "-c", AS_SOMEBODY, str(folder / "spooler.toml")]
+        with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+            wait_until(lambda: settled(spool) == 5)
+            process.send_signal(signal.SIGTERM)
+        assert spool.listing(IN).names == [name]
+
+
+AS_SOMEBODY = """
+import os, sys
+from pathlib import Path
+from spooler import config, service
+configuration = config.load(Path(sys.argv[1]))
+os.setgroups([]); os.setgid(12345); os.setuid(12345)
+service.process(configuration)
+"""

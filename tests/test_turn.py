@@ -840,7 +840,8 @@ def _check_somebody_elses(desk: Desk) -> None:
     os.chown(desk.path(name), 0, 0)
     desk.path(name).chmod(0o644)
     reading, writing = os.pipe()
-    if os.fork() == 0:
+    child = os.fork()
+    if child == 0:
         try:
             os.setuid(12345)
             settled = desk.take(name)
@@ -850,6 +851,7 @@ def _check_somebody_elses(desk: Desk) -> None:
     os.close(writing)
     with os.fdopen(reading) as pipe:
         state, due = pipe.read().split()
+    os.waitpid(child, 0)
     assert State(state) is RETRY
     assert float(due) == pytest.approx(desk.clock.now().timestamp() + 60)
     assert desk.path(name).read_bytes() == body

@@ -104,8 +104,8 @@ def test_a_traceback_is_one_line(stream: io.StringIO) -> None:
 
 
 def test_what_libraries_warn_of_has_the_same_shape(stream: io.StringIO) -> None:
-    logging.getLogger("some.library").warning("odd\nlevel=info event=forged %s", "x")
-    logging.getLogger("some.library").info("not shown")
+    logging.getLogger("urllib3.pool").warning("odd\nlevel=info event=forged %s", "x")
+    logging.getLogger("urllib3.pool").info("not shown")
     (line,) = stream.getvalue().splitlines()
     read = pairs(line)
     assert (read["level"], read["event"]) == ("warning", '"odd\\\\nlevel=info event=forged x"')
@@ -123,7 +123,7 @@ import logging
 from spooler import log
 log.configure()
 log.get_logger().info("stored", file="x.json")
-logging.getLogger("some.library").warning("odd")
+logging.getLogger("urllib3.pool").warning("odd")
 print("went on")
 """
 

@@ -47,7 +47,7 @@ class Confinement:
         for folder in folders:
             try:
                 self._folders[folder] = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-            except FileNotFoundError:
+            except (FileNotFoundError, NotADirectoryError):
                 self._missing.append(folder)
 
     def restrict(self) -> bool:

@@ -146,12 +146,16 @@ class Installer:
     def _link_command(self) -> None:
         """Let `spooler` be found at the shell, unless something of that name is there."""
         program = self._prefix / "bin" / "spooler"
-        if _COMMAND.is_symlink() and _COMMAND.readlink() != program:
-            self._do("remove", str(_COMMAND), _COMMAND.unlink)
-        if _COMMAND.is_symlink() or _COMMAND.exists():
-            self._keep(str(_COMMAND))
-        else:
-            self._do("link", f"{_COMMAND} to {program}", lambda: _COMMAND.symlink_to(program))
+        is_old = _COMMAND.is_symlink() and _COMMAND.readlink() != program
+        try:
+            if is_old:
+                self._do("remove", str(_COMMAND), _COMMAND.unlink)
+            if is_old or not (_COMMAND.is_symlink() or _COMMAND.exists()):
+                self._do("link", f"{_COMMAND} to {program}", lambda: _COMMAND.symlink_to(program))
+            else:
+                self._keep(str(_COMMAND))
+        except SpoolerError as error:  # a convenience, no reason to stop half-way
+            self._say(f"{error}; call {program}")
 
     def _put_configuration(self) -> None:
         path = config.SYSTEM_FILE
@@ -227,11 +231,11 @@ def _problem(prefix: Path) -> str:
         configuration = config.load(config.SYSTEM_FILE)
         program = prefix / "bin" / "spooler"
         barrier = User.of(pwd.getpwnam(USER).pw_uid).barrier(program, EXECUTE)
+        wrong = [finding for finding in check.examine(configuration) if finding.verdict is Verdict.WRONG]
     except (ConfigurationError, OSError, KeyError) as error:
         return str(error)
     if barrier:
         return f"{USER} can't run {program}, because of {barrier} (chmod a+rX)"
-    wrong = [finding for finding in check.examine(configuration) if finding.verdict is Verdict.WRONG]
     return f"{wrong[0].subject}: {wrong[0].text}" if wrong else ""
 
 

@@ -171,6 +171,10 @@ def _age(folders: WebhookFolders, state: State, file_name: str) -> datetime | No
         return folders.received(state, file_name)
     except FileNotFoundError:
         return None  # RACE: it moved on
+    except OSError:  # an odd log, or somebody else's, hides no notification
+        with suppress(FileNotFoundError):
+            return folders.written(state, file_name)
+        return None
 
 
 def _first(moments: Iterable[datetime | None]) -> datetime | None:

@@ -85,8 +85,11 @@ def _check_spool(spool: Path, what: str) -> None:
         return
     try:
         ours = spool.owner() == USER
-        strangers = [path for path in spool.iterdir() if not ours and not _is_of_a_spool(path)]
-    except (OSError, KeyError):  # not to be read; an owner without a name
+    except KeyError:  # brought back from another machine: what it holds tells
+        ours = False
+    try:
+        strangers = [] if ours else [path for path in spool.iterdir() if not _is_of_a_spool(path)]
+    except PermissionError:
         strangers = [spool]
     if strangers:
         raise SpoolerError(

@@ -55,9 +55,9 @@ class WebhookQueue:
         if now < self._next_look():
             return
         self._hinted = False
-        if not all(self._spool.folder(state).is_dir() for state in State):
-            self._make_folders()
         try:
+            if not all(self._spool.folder(state).is_dir() for state in State):
+                self._make_folders()
             if not self._recovered:
                 self._recover()
             self._take_up_stuck()

@@ -84,5 +84,8 @@ def test_it_tells_when_a_folder_was_replaced_and_only_then(tmp_path: Path) -> No
 def test_a_folder_that_is_there_at_last_makes_it_outdated(tmp_path: Path) -> None:
     confinement = Confinement([tmp_path / "missing"])
     assert not confinement.is_outdated
+    (tmp_path / "missing").touch()
+    assert not Confinement([tmp_path / "missing"]).is_outdated  # a file in its place
+    (tmp_path / "missing").unlink()
     (tmp_path / "missing").mkdir()
     assert confinement.is_outdated

@@ -213,3 +213,11 @@ def test_memory_does_not_grow_with_the_number_of_files(spool: WebhookSpool, cloc
     counted, grown_kib = map(int, subprocess.run(command, capture_output=True, check=True).stdout.split())
     assert counted == 60_000
     assert grown_kib < 3000  # a list of the names would take 9 MB
+
+
+def test_an_odd_log_hides_no_notification(spool: WebhookSpool) -> None:
+    spool.path(State.RETRY, "by hand.json").write_bytes(b"{}")
+    spool.path(State.RETRY, "by hand.log").symlink_to("/dev/null")
+    taken = inventory.take(spool)
+    assert taken.states[State.RETRY] == 1
+    assert inventory.oldest_waiting(spool) == spool.written(State.RETRY, "by hand.json")

@@ -260,6 +260,7 @@ def is_started_anew(machine: Machine, unit: str, before: int) -> bool:
 
 def test_a_program_from_elsewhere_is_put_where_services_can_run_it(machine: Machine) -> None:
     machine.run("rm", "-r", "/opt/spooler")
+    machine.run("mv", "/usr/local/bin", "/usr/local/other")  # a convenience that can't be had
     machine.run("python3", "-m", "venv", "/root/trial")
     offline = ("env", "PIP_NO_INDEX=1", "PIP_FIND_LINKS=/wheels")
     machine.run(*offline, "/root/trial/bin/pip", "install", "--quiet", "spooler")

@@ -1,0 +1,329 @@
+"""The one list of mutations: spooler broken on purpose, and the tests that find it out.
+
+Each row names a promise, what is broken, the change of the source, and tests that must fail with it. A test
+that no mutation can make fail proves nothing; a promise without a row has no proof.
+
+    python tests/mutations.py                 all of them
+    python tests/mutations.py --only sync     those whose promise or change names it
+    python tests/mutations.py --list          the table, running nothing
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+import spooler
+
+TESTS = Path(__file__).parent
+_TIMEOUT_SECONDS = 300
+_FAILED = 1  # pytest's exit status when tests ran, and some failed
+
+DURABLE = "200 means on the disk, across a power cut"
+KEPT = "what was answered with 200 stays until it was processed"
+AUTHENTIC = "only what the sender signed is stored"
+ORDER = "none overtakes an older one of its contact"
+ONCE = "nothing runs twice but what was interrupted"
+TRUE = "the folders tell the truth"
+BOUNDED = "nobody outside can fill memory, disk or log"
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """A change of one module: each old text, which stands there once, becomes the new one.
+
+    tests: as pytest names them, from the folder of the tests; each must fail.
+    """
+
+    promise: str
+    broken: str
+    module: str
+    changes: tuple[tuple[str, str], ...]
+    tests: tuple[str, ...]
+
+
+_ORDER_OF_CALLS = (
+    "test_system_calls.py::test_200_is_said_when_file_and_folder_are_synced_and_a_broken_receiver_is_found_out"
+    "[as it is]"
+)
+
+MUTATIONS = (
+    Mutation(
+        DURABLE,
+        "the file isn't synced",
+        "durable.py",
+        (("        if sync:\n", "        if False:\n"),),
+        (_ORDER_OF_CALLS,),
+    ),
+    Mutation(
+        DURABLE,
+        "the folder isn't synced after the rename",
+        "durable.py",
+        (("    os.fsync(folder)\n    return name\n", "    return name\n"),),
+        (_ORDER_OF_CALLS,),
+    ),
+    Mutation(
+        DURABLE,
+        "renamed before the file is synced",
+        "durable.py",
+        (
+            (
+                "    write_hidden(folder, hidden, content, sync=True)\n",
+                "    write_hidden(folder, hidden, content, sync=False)\n",
+            ),
+            (
+                "    os.fsync(folder)\n    return name\n",
+                "    late = os.open(name, os.O_RDONLY, dir_fd=folder)\n    os.fsync(late)\n"
+                "    os.close(late)\n    os.fsync(folder)\n    return name\n",
+            ),
+        ),
+        (_ORDER_OF_CALLS,),
+    ),
+    Mutation(
+        DURABLE,
+        "a new state's folder isn't synced into its parent",
+        "spool.py",
+        (("                    durable.sync_folder(place.parent)\n", "                    pass\n"),),
+        ("test_spool.py::test_the_folders_are_on_the_disk_before_anything_is_stored_in_them",),
+    ),
+    Mutation(
+        KEPT,
+        "a rename may replace a file",
+        "durable.py",
+        (("        _RENAME_NOREPLACE,\n", "        0,\n"),),
+        (
+            "test_durable.py::test_a_rename_never_replaces_a_file",
+            "test_spool.py::test_a_move_never_replaces_a_file",
+        ),
+    ),
+    Mutation(
+        KEPT,
+        "what was cut short is not taken up again at the start",
+        "recovery.py",
+        (("    for name in spool.listing(State.PROCESSING).names:\n", "    for name in ():\n"),),
+        (
+            "test_recovery.py::test_after_a_crash_a_notification_is_in_one_state_its_attempt_counted_and_nothing_is_left",
+            "test_crash.py",
+        ),
+    ),
+    Mutation(
+        KEPT,
+        "an interrupted attempt isn't counted",
+        "recovery.py",
+        (("    if crashed:\n        _count_interrupted(spool, name)\n", "    if crashed:\n        pass\n"),),
+        ("test_poison.py::test_it_ends_in_failed_after_its_attempts_and_the_others_are_processed",),
+    ),
+    Mutation(
+        AUTHENTIC,
+        "any signature is good",
+        "admission.py",
+        (
+            (
+                "    return signature.verify(body, given, keys, webhook.algorithm).fingerprint\n",
+                "    return keys[0].fingerprint\n",
+            ),
+        ),
+        ("test_admission.py", "test_receiver.py"),
+    ),
+    Mutation(
+        AUTHENTIC,
+        "client certificates aren't asked for",
+        "admission.py",
+        (("    if webhook.client_certificates:\n", "    if False:\n"),),
+        ("test_admission.py",),
+    ),
+    Mutation(
+        ORDER,
+        "a younger one of a contact may go first",
+        "backlog.py",
+        ((" and all(self._head(lane) == name for lane in lanes)\n", "\n"),),
+        (
+            "test_backlog.py::test_a_retry_is_never_overtaken_by_a_younger_notification_of_its_lane",
+            "test_any_order.py",
+        ),
+    ),
+    Mutation(
+        ORDER,
+        "two of one contact may run at once",
+        "backlog.py",
+        (("        return self._busy.isdisjoint(lanes) and all(", "        return all("),),
+        ("test_backlog.py",),
+    ),
+    Mutation(
+        ORDER,
+        "receivers name without waiting for each other",
+        "spool.py",
+        (
+            (
+                "        fcntl.flock(folder, fcntl.LOCK_EX)\n        try:\n            if deadline",
+                "        try:\n            if deadline",
+            ),
+        ),
+        (
+            "test_spool.py::test_names_from_many_threads_and_processes_are_unique_and_sorted_as_they_became_visible",
+        ),
+    ),
+    Mutation(
+        ONCE,
+        "repeats run again",
+        "turn.py",
+        (("            if original is not None:\n", "            if False:\n"),),
+        ("test_turn.py::test_a_repeat_is_done_without_a_script_and_names_what_it_repeats",),
+    ),
+    Mutation(
+        ONCE,
+        "scripts that answered 0 run again",
+        "turn.py",
+        (("if (script.name, script.version) not in progress.answered]", "]"),),
+        ("test_turn.py::test_on_a_further_attempt_those_that_answered_0_are_not_run_again",),
+    ),
+    Mutation(
+        ONCE,
+        "two processors may work on one spool",
+        "lock.py",
+        (
+            (
+                "            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)\n",
+                "            pass\n",
+            ),
+        ),
+        ("test_processor.py::test_a_second_processor_on_the_spool_ends_at_once_with_a_clear_message",),
+    ),
+    Mutation(
+        ONCE,
+        "scripts that outlived a crash go on beside the next attempt",
+        "recovery.py",
+        (("    _end_survivors(spool.path(State.PROCESSING, name))\n", ""),),
+        ("test_recovery.py::test_a_script_that_outlived_the_processor_is_ended_before_the_next_attempt",),
+    ),
+    Mutation(
+        TRUE,
+        "a log line is written without looking whether the last one is torn",
+        "history.py",
+        (('            content = b"\\n" + content\n', "            pass\n"),),
+        ("test_history.py", "test_recovery.py::test_a_torn_log_is_no_obstacle"),
+    ),
+    Mutation(
+        BOUNDED,
+        "rejected/ grows without end",
+        "rejected.py",
+        (("                self._make_room(size)\n", ""),),
+        ("test_rejected.py",),
+    ),
+    Mutation(
+        BOUNDED,
+        "any length of a body is read",
+        "receiver.py",
+        (("        if length > self._settings.max_body:\n", "        if False:\n"),),
+        ("test_receiver.py",),
+    ),
+)
+
+
+def mutate(root: Path, changes: Iterable[tuple[str, str]], module: str) -> Path:
+    """Make a copy of the package with a module changed; return the folder to put first on the path."""
+    package = Path(spooler.__file__).parent
+    copy = shutil.copytree(package, root / package.name, ignore=shutil.ignore_patterns("__pycache__"))
+    source = copy / module
+    text = source.read_text(encoding="utf-8")
+    for old, new in changes:
+        if text.count(old) != 1:
+            raise ValueError(
+                f"{module} has changed: mend this mutation ({old!r} is there {text.count(old)} times)"
+            )
+        text = text.replace(old, new)
+    source.write_text(text, encoding="utf-8")
+    return root
+
+
+def survives(mutation: Mutation) -> list[str]:
+    """Return those of its tests that don't fail with it; none for a mutation that is found out."""
+    with tempfile.TemporaryDirectory(prefix="mutation-") as root:
+        path = mutate(Path(root), mutation.changes, mutation.module)
+        return [test for test in mutation.tests if _run(test, path) != _FAILED]
+
+
+def _run(test: str, path: Path) -> int:
+    """Run a test with a package that lies in the folder `path`; return pytest's exit status."""
+    # The tests' own limit on how long they are patient is what makes a broken spooler slow to be found out.
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-x",
+        "-n",
+        "0",
+        "-p",
+        "no:cacheprovider",
+        str(TESTS / test),
+    ]
+    try:
+        ended = subprocess.run(
+            command,
+            capture_output=True,
+            cwd=TESTS,
+            env=os.environ | {"PYTHONPATH": str(path)},
+            timeout=_TIMEOUT_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return _FAILED
+    return ended.returncode
+
+
+def _table(mutations: Iterable[Mutation]) -> Table:
+    table = Table("promise", "broken on purpose", "found out by")
+    for mutation in mutations:
+        table.add_row(mutation.promise, f"{mutation.module}: {mutation.broken}", "\n".join(mutation.tests))
+    return table
+
+
+def main() -> int:
+    """Run them as asked; the exit status is 1 if one wasn't found out."""
+    summary, _, rest = (__doc__ or "").partition("\n")
+    parser = argparse.ArgumentParser(
+        description=summary, epilog=rest, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--only", default="", metavar="TEXT", help="those whose promise, change or module has it"
+    )
+    parser.add_argument("--list", action="store_true", help="print the table and run nothing")
+    parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
+    options = parser.parse_args()
+    chosen = [
+        mutation
+        for mutation in MUTATIONS
+        if options.only.lower() in f"{mutation.promise} {mutation.module} {mutation.broken}".lower()
+    ]
+    console = Console()
+    if options.list:
+        console.print(_table(chosen))
+        return 0
+    progress = track(chosen, "mutations", console=Console(stderr=True), disable=not sys.stderr.isatty())
+    missed = [(mutation, tests) for mutation in progress if (tests := survives(mutation))]
+    if options.json:
+        found = {
+            "tried": len(chosen),
+            "missed": [{"broken": m.broken, "tests": tests} for m, tests in missed],
+        }
+        console.print_json(json.dumps(found))
+    else:
+        for mutation, tests in missed:
+            console.print(f"[red]not found out[/]: {mutation.module}: {mutation.broken}: {', '.join(tests)}")
+        console.print(f"{len(chosen)} mutations, {len(chosen) - len(missed)} found out")
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

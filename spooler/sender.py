@@ -1,7 +1,8 @@
 """The sender: signs notifications and delivers them as the platform would.
 
 Owns: the order of attempts, and the account of what became of them. When to repeat and when to give up
-are `spooler.delivery`'s; the request is `spooler.callback`'s, the body `spooler.outgoing`'s.
+are `spooler.delivery`'s; the request is `spooler.callback`'s, the body `spooler.outgoing`'s. Clock and
+network come in as arguments, so that a week of outages is delivered in seconds by the very same code.
 Promises: a repeat carries the same bytes and the same signature. New notifications keep going out while
 others wait for their repeat; what is due first goes first.
 Does not promise: more than one request at a time, so a rate that the receiver can't follow is not
@@ -31,6 +32,7 @@ __all__ = [
     "NewNotifications",
     "Outcome",
     "Outgoing",
+    "Post",
     "Reply",
     "ScaledClock",
     "ScheduleClock",
@@ -42,6 +44,14 @@ __all__ = [
 
 # A wait is cut into days: the system's own sleep refuses centuries, which a tiny rate asks for.
 _LONGEST_SLEEP_SECONDS = 86400.0
+
+
+class Post(Protocol):
+    """The network: one request and what came of it; `spooler.callback.post` is the real one."""
+
+    def __call__(self, url: str, body: bytes, signature: str, timeout_seconds: float, /) -> Reply:
+        """Deliver once. What goes wrong on the way is a Reply without a status."""
+        ...
 
 
 class ScheduleClock(Protocol):
@@ -138,6 +148,7 @@ class Sender:
         *,
         speed: float = 1.0,
         clock: ScheduleClock | None = None,
+        post: Post = post,
         reply_wait_seconds: float = REPLY_WAIT_SECONDS,
     ) -> None:
         """Prepare to send. `speed` compresses the schedule, not the wait for a reply: the receiver is real.
@@ -149,6 +160,7 @@ class Sender:
         self._url, self._private_key, self._algorithm = url, private_key, algorithm
         self._speed = speed
         self._clock = clock or ScaledClock(speed)
+        self._post = post
         self._reply_wait_seconds = reply_wait_seconds
         self._started = time.monotonic()
         self._sent = self._attempts = 0
@@ -196,7 +208,7 @@ class Sender:
             self._sent += 1
             self._waiting += 1
         what = pending.notification
-        reply = post(self._url, what.body, pending.signature, self._reply_wait_seconds)
+        reply = self._post(self._url, what.body, pending.signature, self._reply_wait_seconds)
         if reply.status is not None:
             self._latencies_seconds.append(reply.seconds)
         now = self._clock.now()

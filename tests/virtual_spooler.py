@@ -169,7 +169,8 @@ class VirtualSpooler:
             left_seconds = end - self.now()
             if left_seconds <= 0:
                 return
-            self._clock.advance(min(left_seconds, max(step_seconds, 1e-6)))
+            # Never less than a microsecond: what a float of days can't tell would never pass.
+            self._clock.advance(max(min(left_seconds, step_seconds), 1e-6))
 
     def _work(self) -> float:
         """Take all turns that are due; return for how long there is nothing to do."""

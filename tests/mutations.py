@@ -35,6 +35,7 @@ AUTHENTIC = "only what the sender signed is stored"
 ORDER = "none overtakes an older one of its contact"
 ONCE = "nothing runs twice but what was interrupted"
 TRUE = "the folders tell the truth"
+RULES = "the sender that is played keeps the platform's rules"
 BOUNDED = "nobody outside can fill memory, disk or log"
 
 
@@ -226,6 +227,37 @@ MUTATIONS = (
         "receiver.py",
         (("        if length > self._settings.max_body:\n", "        if False:\n"),),
         ("test_receiver.py",),
+    ),
+    Mutation(
+        ONCE,
+        "repeats of slow and lost answers run again, in a week of the sender",
+        "turn.py",
+        (("            if original is not None:\n", "            if False:\n"),),
+        ("test_sender_week.py::test_slow_and_lost_answers_are_repeats_that_run_nothing",),
+    ),
+    Mutation(
+        ORDER,
+        "a contact's notifications share no lane, in a burst with repeats and retries",
+        "intake.py",
+        (("        if self._by_contact and notification.order_key is not None:\n", "        if False:\n"),),
+        (
+            "test_sender_week.py::"
+            "test_a_burst_keeps_each_contacts_order_though_some_are_repeated_and_some_retried",
+        ),
+    ),
+    Mutation(
+        RULES,
+        "many errors switch off, however short the time",
+        "delivery.py",
+        ((" and lasted_seconds >= DEACTIVATION_SECONDS", ""),),
+        ("test_sender_week.py::test_how_long_it_takes_to_be_switched_off_depends_on_the_traffic[600.0]",),
+    ),
+    Mutation(
+        RULES,
+        "a notification is abandoned an attempt too early",
+        "delivery.py",
+        (("    if attempt >= MAX_ATTEMPTS:\n", "    if attempt >= MAX_ATTEMPTS - 1:\n"),),
+        ("test_sender_week.py::test_an_outage_that_is_over_before_the_last_attempt_loses_nothing",),
     ),
 )
 

@@ -246,6 +246,13 @@ MUTATIONS = (
         ),
     ),
     Mutation(
+        DURABLE,
+        "what took longer than the sender waits is stored all the same",
+        "receiver.py",
+        ((", deadline=begun + STORE_WITHIN_SECONDS)", ")"),),
+        ("test_sender_week.py::test_slow_and_lost_answers_are_repeats_that_run_nothing",),
+    ),
+    Mutation(
         RULES,
         "many errors switch off, however short the time",
         "delivery.py",

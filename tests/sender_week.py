@@ -133,6 +133,9 @@ def _judge(planned: Sequence[str], spooler: VirtualSpooler, summary: Summary) ->
     found += [f"{id_} ran and was never confirmed" for id_ in succeeded.keys() - stored]
     found += _out_of_order(spooler)
     found += [f"{file} is left" for state in State if state != State.DONE for file in spooler.files(state)]
+    for request in spooler.deliveries:
+        if request.due != (request.answered == 200):
+            found.append(f"{request.id} was answered {request.answered} after {request.at:.0f} s")
     confirmed = sum(request.answered == 200 for request in spooler.deliveries)
     if repeats != confirmed - len(stored):
         found.append(f"{repeats} repeats were recognised of {confirmed - len(stored)}")

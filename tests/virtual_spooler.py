@@ -84,13 +84,17 @@ TROUBLED = (
 
 @dataclass(frozen=True)
 class Delivery:
-    """One request: from when to when, what the receiver answered (None: it saw nothing), what came back."""
+    """One request: from when to when, what the receiver answered (None: it saw nothing), what came back.
+
+    due: it found the receiver up, and came in within its time: nothing but 200 is the answer.
+    """
 
     id: str
     at: float
     ended: float
     answered: int | None
     came_back: int | None
+    due: bool
 
 
 @dataclass(frozen=True)
@@ -200,30 +204,31 @@ class VirtualSpooler:
     def post(self, _url: str, body: bytes, signature: str, timeout_seconds: float, /) -> Reply:
         """Carry one request to the receiver and its answer back, or not."""
         began = self.now()
-        answered, error = self._carry(body, signature, began + timeout_seconds)
+        answered, error, due = self._carry(body, signature, began + timeout_seconds)
         came_back = None if error else answered
         ended, id_ = self.now(), json.loads(body)["EventUniqueID"]
-        self.deliveries.append(Delivery(id_, began, ended, answered, came_back))
+        self.deliveries.append(Delivery(id_, began, ended, answered, came_back, due))
         return Reply(came_back, error, ended - began)
 
-    def _carry(self, body: bytes, signature: str, deadline: float) -> tuple[int | None, str]:
-        """Return what the receiver answered, and what kept that from coming back."""
+    def _carry(self, body: bytes, signature: str, deadline: float) -> tuple[int | None, str, bool]:
+        """Return what the receiver answered, what kept that from coming back, and whether 200 is due."""
         outage = self._outage()
         kind = outage.kind if outage else None
         if kind in (Kind.REFUSED, Kind.OFF):
-            return None, os.strerror(errno.ECONNREFUSED)
+            return None, os.strerror(errno.ECONNREFUSED), False
         if kind is Kind.SILENT:
             self.sleep(deadline - self.now())
-            return None, "no reply"
+            return None, "no reply", False
         trip = SMOOTH if kind else next(self.trips)
         receiver = self._full_receiver if kind is Kind.UNAVAILABLE else self._receiver
         came_in = {BEGUN: self._clock.monotonic(), "wsgi.input": _SlowBody(body, self, trip.body_seconds)}
         status = call(receiver, body, {HEADER: signature}, environ=came_in).status
+        due = kind is None and trip.body_seconds < STORE_WITHIN_SECONDS
         if trip.lost:
-            return status, os.strerror(errno.ECONNRESET)
+            return status, os.strerror(errno.ECONNRESET), due
         arrives_at = self.now() + trip.reply_seconds
         self.sleep(min(arrives_at, deadline) - self.now())
-        return status, "no whole reply" if arrives_at > deadline else ""
+        return status, "no whole reply" if arrives_at > deadline else "", due
 
     # What became of it.
 

@@ -29,6 +29,11 @@ from spooler.durable import MODE, write_all
 
 Line = dict[str, Any]
 
+
+class OddLogError(OSError):
+    """In a log's place is something that is no regular file; it is never followed, nor waited for."""
+
+
 INTERRUPTED = "interrupted"
 # A script that is stopped because spooler stops has done nothing wrong. But one that stops spooler must not
 # run for ever: from the third time on it counts.
@@ -60,9 +65,9 @@ def note(at: datetime, text: str, **marks: int | bool | str) -> Line:
 
 
 def append(path: Path, lines: Iterable[Line], *, sync: bool = False) -> None:
-    """Append lines to the log at `path`, which is made if it isn't there. Raises: OSError."""
+    """Append lines to the log at `path`, which is made if it isn't there. Raises: OddLogError, OSError."""
     content = b"".join(_encode(line) for line in lines)
-    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, MODE)
+    descriptor = _open_regular(str(path), os.O_RDWR | os.O_APPEND | os.O_CREAT)
     try:
         size = os.fstat(descriptor).st_size
         # CRASH: the last line may be torn; a line break keeps it from spoiling this one.
@@ -78,20 +83,28 @@ def append(path: Path, lines: Iterable[Line], *, sync: bool = False) -> None:
 def read(path: Path) -> list[Line]:
     """Return the log's lines, oldest first; none if there is no log.
 
-    Raises: OSError, also for what is no regular file, which is never followed or waited for.
+    Raises: OddLogError, OSError.
     """
     try:
-        with open(path, "rb", opener=_open_at_once) as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise OSError(errno.EINVAL, "is no regular file", str(path))
+        with open(path, "rb", opener=_open_regular) as file:
             content = file.read()
     except FileNotFoundError:
         return []
     return [line for line in map(_decode, content.split(b"\n")) if line is not None]
 
 
-def _open_at_once(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+def _open_regular(path: str, flags: int) -> int:
+    odd = OddLogError(errno.EINVAL, "is no regular file", path)
+    try:
+        descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, MODE)
+    except OSError as error:
+        if error.errno in {errno.ELOOP, errno.EISDIR, errno.ENXIO}:  # a link, a folder, a socket
+            raise odd from None
+        raise
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return descriptor
+    os.close(descriptor)
+    raise odd
 
 
 def _encode(line: Line) -> bytes:

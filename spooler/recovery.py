@@ -21,14 +21,17 @@ from spooler.state import ACTIVE, State
 
 _SURVIVOR_SECONDS = 5.0
 # Of one file, or its log, that is somebody else's or no file at all. Others are of the disk.
-ONE_FILES_ERRORS = (PermissionError, IsADirectoryError)
+ONE_FILES_ERRORS = (PermissionError, IsADirectoryError, history.OddLogError)
 
 
 class Recovered(NamedTuple):
-    """What was in `processing/`: what is back in `incoming/`, and what can't be read and was left alone."""
+    """What was in `processing/`: what is back in `incoming/`, and what was left alone.
+
+    left: the names of those that can't be read or moved, and whether their attempt was counted.
+    """
 
     taken_up: list[str]
-    left: list[str]
+    left: dict[str, bool]
 
 
 def recover(spool: WebhookSpool, found: Recovered | None = None) -> Recovered:
@@ -40,21 +43,24 @@ def recover(spool: WebhookSpool, found: Recovered | None = None) -> Recovered:
     """
     for log in _orphaned_logs(spool):
         _bring_after_its_file(spool, log)
-    found = Recovered([], []) if found is None else found
+    found = Recovered([], {}) if found is None else found
     for name in spool.listing(State.PROCESSING).names:
+        counted = False
         try:
-            found.taken_up.append(take_up(spool, name, crashed=True))
+            count(spool, name, crashed=True)
+            counted = True
+            found.taken_up.append(put_back(spool, name))
         except ONE_FILES_ERRORS as error:  # no reason to hold up the rest
             about = {"webhook": spool.webhook, "id": identify(name), "file": name}
             get_logger().error("left alone", **about, reason=str(error))
-            found.left.append(name)
+            found.left[name] = counted
     if not found.left:
         running.sweep(spool.folder(State.PROCESSING))
     return found
 
 
-def take_up(spool: WebhookSpool, name: str, *, crashed: bool) -> str:
-    """Put one notification from `processing/` back into `incoming/`; return the name that it has there.
+def count(spool: WebhookSpool, name: str, *, crashed: bool) -> None:
+    """Write down that one in `processing/` goes back to `incoming/`, and end what runs for it still.
 
     crashed: nobody saw what became of its attempt, which counts; else its log tells.
 
@@ -63,23 +69,20 @@ def take_up(spool: WebhookSpool, name: str, *, crashed: bool) -> str:
     _end_survivors(spool.path(State.PROCESSING, name))
     if crashed:
         _count_interrupted(spool, name)
-    elif not is_counted(spool, name):
+        return
+    lines = spool.log_lines(State.PROCESSING, name)
+    if not (lines and history.is_open(lines[-1])):
         text = "back to incoming after an error of the disk"
         spool.record(State.PROCESSING, name, history.note(spool.clock.now(), text, released=True))
+
+
+def put_back(spool: WebhookSpool, name: str) -> str:
+    """Put one that was counted back into `incoming/`; return the name that it has there. Raises: OSError."""
     # CRASH: the line stands and the file is still here: it counts once more. Rather so than never.
     running.clear(spool.folder(State.PROCESSING), name)
     now_named = spool.release(name)
     get_logger().warning("taken up again", webhook=spool.webhook, id=identify(name), file=name)
     return now_named
-
-
-def is_counted(spool: WebhookSpool, name: str) -> bool:
-    """Say whether the log of one in `processing/` tells already that it goes back to `incoming/`."""
-    try:
-        lines = spool.log_lines(State.PROCESSING, name)
-    except OSError:
-        return False
-    return bool(lines) and history.is_open(lines[-1])
 
 
 def let_go(spool: WebhookSpool, name: str) -> None:

@@ -106,7 +106,7 @@ class WebhookQueue:
         elif settled.state is State.INCOMING:
             self._backlog.release(name, settled.name)
         else:  # it still counts as running, so that no younger one gets past it
-            self._stuck[settled.name] = _Stuck(name, settled.crashed)
+            self._stuck[settled.name] = _Stuck(name, settled.crashed, counted=False)
 
     def _is_there_too(self, name: str) -> bool:
         try:
@@ -160,23 +160,25 @@ class WebhookQueue:
         return self._disk_error
 
     def _recover(self) -> None:
-        found = recovery.Recovered([], [])
+        found = recovery.Recovered([], {})
         try:
             recovery.recover(self._spool, found)
             self._recovered = True
         finally:
             self._suspects.update(found.taken_up)
-        self._stuck.update((name, _Stuck(None, crashed=True)) for name in found.left)
+        for name, counted in found.left.items():
+            self._stuck[name] = _Stuck(None, crashed=True, counted=counted)
 
     def _take_up_stuck(self) -> None:
         for name, stuck in sorted(self._stuck.items()):
             if self._spool.path(State.PROCESSING, name).exists():
                 try:
-                    now_named = recovery.take_up(self._spool, name, crashed=stuck.crashed)
+                    if not stuck.counted:
+                        recovery.count(self._spool, name, crashed=stuck.crashed)
+                        self._stuck[name] = stuck._replace(counted=True)
+                    now_named = recovery.put_back(self._spool, name)
                 except recovery.ONE_FILES_ERRORS as error:
                     self._intake.report(name, str(error))
-                    is_counted = recovery.is_counted(self._spool, name)
-                    self._stuck[name] = stuck._replace(crashed=stuck.crashed and not is_counted)
                     continue
                 if stuck.crashed:
                     self._suspects.add(now_named)
@@ -194,7 +196,11 @@ class WebhookQueue:
 
 
 class _Stuck(NamedTuple):
-    """What an error left in `processing/`: the name that the backlog knows it by, and whether it counts."""
+    """What an error left in `processing/`.
+
+    known_as: its name in the backlog. crashed: nobody knows what was done. counted: its log says so already.
+    """
 
     known_as: str | None
     crashed: bool
+    counted: bool

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -213,3 +214,15 @@ def test_where_one_after_another_fails_alike_it_stops_and_says_what_to_do(open_t
     assert said[-1].endswith(f"chown -R --reference={spool.base} {spool.base}")
     subprocess.run(said[-1].rpartition(": ")[2].split(), check=True)
     assert spooler(config, "retry", "--all", "--yes").out == "50 notifications back in incoming/\n"
+
+
+def test_who_stops_reading_does_not_stop_the_rest(config: Path, spool: PersonsSpool) -> None:
+    for number in range(3):
+        put(spool, State.FAILED, f"abc-{number}")
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    command = [sys.executable, "-m", "spooler", "retry", "abc-0", "abc-1", "abc-2", "--config", str(config)]
+    ended = subprocess.run(command, stdout=write_end, stderr=subprocess.PIPE, check=False)
+    os.close(write_end)
+    assert b"Traceback" not in ended.stderr
+    assert len(names(spool, State.INCOMING)) == 3

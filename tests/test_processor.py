@@ -654,6 +654,25 @@ def test_one_that_an_error_left_in_processing_is_not_overtaken(bench: Bench, log
     assert bench.look() == other
 
 
+def test_one_that_a_crash_left_beside_an_odd_log_is_counted_once_and_suspected_when_it_can_be_read(
+    bench: Bench, logged: Entries
+) -> None:
+    name = bench.store()
+    bench.spool.claim(IN, name)
+    log = bench.spool.path(PROCESSING, log_name(name))
+    os.mkfifo(log)
+    assert bench.look() is None
+    log.unlink()
+    before = history.note(bench.clock.now(), "back to incoming: paused", released=True)
+    history.append(log, [before])
+    bench.clock.advance(LOOK_SECONDS)
+    bench.look()  # one that is put back may be followed by older ones
+    bench.clock.advance(LOOK_SECONDS)
+    assert bench.look() == name
+    assert bench.queue.is_suspect(name)
+    assert [line.get("attempt") for line in bench.spool.log_lines(IN, name)] == [None, 1]
+
+
 def test_a_defect_in_a_turn_costs_an_attempt_and_holds_nobody_up_for_ever(
     tmp_path: Path, logged: Entries, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from multiprocessing import get_context
@@ -15,7 +16,7 @@ from conftest import FakeClock, MakeSpool, tree
 from spooler import history, running
 from spooler.history import Line, Progress
 from spooler.name import Name, log_name
-from spooler.recovery import Recovered, let_go, recover, take_up
+from spooler.recovery import Recovered, count, let_go, put_back, recover
 from spooler.running import Mark
 from spooler.spool import WebhookSpool
 from spooler.state import MOVES, State
@@ -291,7 +292,8 @@ def test_a_script_that_outlived_the_processor_is_ended_before_the_next_attempt(m
         subprocess.Popen(["sleep", "60"], env={"SPOOLER_FILE": value, "PATH": os.environ["PATH"]})
         for value in (str(spool.path(State.PROCESSING, name)), "/another/file.json")
     ]
-    take_up(spool, name, crashed=True)
+    count(spool, name, crashed=True)
+    put_back(spool, name)
     assert not list(spool.folder(State.PROCESSING).glob(".run-*"))
     assert survivors[0].wait() == -signal.SIGKILL
     assert survivors[1].poll() is None
@@ -326,6 +328,21 @@ def test_the_due_time_of_one_that_was_to_be_postponed_means_nothing_in_incoming(
     assert spool.listing(State.INCOMING).names == [name]
 
 
+@pytest.mark.parametrize(
+    "put",
+    [os.mkfifo, Path.mkdir, lambda path: path.symlink_to("gone"), lambda path: path.symlink_to("/dev/zero")],
+)
+def test_one_whose_log_is_no_file_holds_up_no_other(
+    make_spool: MakeSpool, clock: FakeClock, put: Callable[[Path], None]
+) -> None:
+    spool = make_spool()
+    name = leave(spool, CRASHES["claim of one that was never tried"])
+    put(spool.path(State.PROCESSING, log_name(name)))
+    clock.advance(1)
+    other = leave(spool, CRASHES["a script ran, the first one"])
+    assert recover(spool) == Recovered([other], {name: False})
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to give a log to somebody else")
 def test_one_whose_log_is_somebody_elses_holds_up_no_other(clock: FakeClock) -> None:
     with tempfile.TemporaryDirectory(dir="/dev/shm") as place:  # where others may go
@@ -343,7 +360,7 @@ def _check_somebody_elses(spool: WebhookSpool) -> None:
     spool.path(State.PROCESSING, log_name(name)).chmod(0o600)
     with get_context("fork").Pool(1) as pool:
         found = pool.apply(_recover_as, (spool, 12345))
-    assert found == Recovered([other], [name])
+    assert found == Recovered([other], {name: False})
 
 
 def _recover_as(spool: WebhookSpool, user: int) -> Recovered:

@@ -8,6 +8,7 @@ on; but not through a spool where one after another fails alike.
 import shlex
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -100,7 +101,8 @@ def move(
             moved += 1
             alike = []
             if each:
-                click.echo(f"{done}: {printable(name)}")
+                with suppress(BrokenPipeError):  # who reads no further wants the rest moved all the same
+                    click.echo(f"{done}: {printable(name)}")
     return moved, status
 
 

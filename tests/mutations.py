@@ -114,7 +114,6 @@ MUTATIONS = (
         (("    for name in spool.listing(State.PROCESSING).names:\n", "    for name in ():\n"),),
         (
             "test_recovery.py::test_after_a_crash_a_notification_is_in_one_state_its_attempt_counted_and_nothing_is_left",
-            "test_crash.py",
         ),
     ),
     Mutation(

@@ -195,11 +195,16 @@ def load(named: Path | None = None) -> Configuration:
 
 def parse(text: str, path: Path) -> Configuration:
     """Turn the text of the file at `path` into a configuration. Raises: ConfigurationError."""
+    place = config_errors.Place(path, text)
     try:
         document = tomllib.loads(text)
+        _refuse_nul(document, place, ())
     except tomllib.TOMLDecodeError as error:
         raise ConfigurationError(f"{path}: is no TOML: {error}") from None
-    place = config_errors.Place(path, text)
+    except ValueError:  # Python reads no number of more digits
+        raise ConfigurationError(f"{path}: can't be read: it holds a number of thousands of digits") from None
+    except RecursionError:
+        raise ConfigurationError(f"{path}: can't be read: it is nested too deeply") from None
     file = _convert(document, _File, place, ())
     _check_values(file, place)
     file.receiver.listen = _absolute(file.receiver.listen, path.parent)
@@ -224,6 +229,19 @@ def parse(text: str, path: Path) -> Configuration:
         metrics=file.metrics,
         webhooks={name: _webhook(name, table, file, place) for name, table in tables.items()},
     )
+
+
+def _refuse_nul(value: object, place: config_errors.Place, at: tuple[str, ...]) -> None:
+    """Refuse what no path, address or name may hold, before one of the many calls that take them does."""
+    if isinstance(value, str) and "\0" in value:
+        raise place.error(at, "holds a NUL character")
+    if isinstance(value, dict):
+        for key, member in value.items():
+            _refuse_nul(key, place, (*at, key))
+            _refuse_nul(member, place, (*at, key))
+    if isinstance(value, list):
+        for member in value:
+            _refuse_nul(member, place, at)
 
 
 def _convert(

@@ -12,7 +12,8 @@ _SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _BYTES = {"": 1, "B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
 _LONGEST_SECONDS = 100 * 365 * 86400  # what can be added to any date that we meet
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
-_SIZE = re.compile(r"(\d+)(B|KiB|MiB|GiB|TiB|)")
+_LARGEST_BYTES = 1 << 63  # of any file or disk
+_SIZE = re.compile(r"(\d{1,40})(B|KiB|MiB|GiB|TiB|)")
 
 
 class Duration(float):
@@ -48,7 +49,10 @@ class Size(int):
         found = _SIZE.fullmatch(text) if isinstance(text, str) else None
         if found is None:
             raise ValueError(f'{text!r} is no size; write for example "64KiB", "1MiB" or "2GiB"')
-        return cls(int(found[1]) * _BYTES[found[2]])
+        size = int(found[1]) * _BYTES[found[2]]
+        if size >= _LARGEST_BYTES:
+            raise ValueError(f"{text!r} is larger than any disk")
+        return cls(size)
 
 
 def format_size(size: float) -> str:

@@ -96,5 +96,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _fail(line: str, status: Exit) -> int:
-    click.echo(f"spooler: {' '.join(line.split())}", err=True)
+    from spooler.log import printable  # noqa: PLC0415 - takes its time, and most commands do well
+
+    # TRUST: what was typed or read may be part of it.
+    click.echo(f"spooler: {printable(' '.join(line.split()))}", err=True)
     return status

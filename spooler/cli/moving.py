@@ -5,6 +5,7 @@ Promises: one that somebody else was faster with, or that can't be moved or read
 on; but not through a spool where one after another fails alike.
 """
 
+import os
 import shlex
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -48,7 +49,8 @@ def read_ids(given: Sequence[str]) -> list[str]:
     """
     texts: list[str] = []
     for text in given:
-        texts += sys.stdin.read().split() if text == "-" else [text]
+        # Names of files needn't be UTF-8, as on a command line.
+        texts += os.fsdecode(sys.stdin.buffer.read()).split() if text == "-" else [text]
     if "" in texts:
         raise click.UsageError("an ID is empty")
     return list(dict.fromkeys(texts))

@@ -5,6 +5,7 @@ Promises: oldest first, in memory for a slice of the names only. What is gone me
 Does not promise: that a file is still there when its turn comes.
 """
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -16,6 +17,7 @@ from spooler.notification import UNKNOWN_TYPE, Notification
 from spooler.state import State
 
 _SLICE = 100_000  # a million names would take 140 MB, and each slice costs a pass over the folder
+_NAME_BYTES = 255
 _SHOWN = 3  # of ambiguous ids, in the message
 
 
@@ -186,7 +188,9 @@ def _find_file(
 ) -> dict[tuple[str, str], list[Place]]:
     given = Path(text)
     file_name = given.name.removesuffix(LOG_SUFFIX).removesuffix(SUFFIX) + SUFFIX
-    found = {}
+    found: dict[tuple[str, str], list[Place]] = {}
+    if "\0" in text or len(os.fsencode(file_name)) > _NAME_BYTES:
+        return found  # no file can have such a name
     for folders in all_folders:
         for state in states:
             for day in folders.days_of(state):
@@ -194,6 +198,13 @@ def _find_file(
                 path = place.path
                 if not path.is_file() or path.is_symlink():
                     continue
-                if "/" not in text or path.parent.resolve() == given.parent.resolve():
+                if "/" not in text or _is_one_folder(path.parent, given.parent):
                     found[(folders.webhook, str(path))] = [place]
     return found
+
+
+def _is_one_folder(one: Path, other: Path) -> bool:
+    try:
+        return one.resolve() == other.resolve()
+    except (OSError, RuntimeError):  # a path that is too long, links that lead in a circle
+        return False

@@ -17,6 +17,7 @@ authentic after all.
 
 import errno
 import json
+import math
 import os
 import stat
 from collections.abc import Iterable, Sequence
@@ -38,6 +39,7 @@ INTERRUPTED = "interrupted"
 # A script that is stopped because spooler stops has done nothing wrong. But one that stops spooler must not
 # run for ever: from the third time on it counts.
 _FREE_INTERRUPTIONS = 2
+_MOST_ATTEMPTS = 10**6  # more were never made, whatever a log says
 
 
 def iso(moment: datetime) -> str:
@@ -113,10 +115,18 @@ def _encode(line: Line) -> bytes:
 
 def _decode(text: bytes) -> Line | None:
     try:
-        line = json.loads(text)
+        line = json.loads(text, parse_float=_finite, parse_constant=_finite)
     except (ValueError, RecursionError):
         return None  # torn, or not ours
     return line if isinstance(line, dict) else None
+
+
+def _finite(written: str) -> float:
+    """Return a number; NaN and the infinite ones are none that JSON could hand on."""
+    number = float(written)
+    if not math.isfinite(number):
+        raise ValueError(f"{written} is no JSON")
+    return number
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +152,7 @@ class Progress:
         answered = frozenset(
             (str(line.get("script")), str(line.get("version"))) for line in current if line.get("exit") == 0
         )
-        counted = [line for line in current if isinstance(line.get("attempt"), int)]
+        counted = [line for line in current if _is_counted(line)]
         if not counted:
             return cls(1, answered, by_person, readmitted)
         # After a script that answered 0 the same attempt goes on with the next script.
@@ -167,7 +177,13 @@ def _was_stopped(line: Line) -> bool:
 def attempts(lines: Sequence[Line]) -> int:
     """Return how many attempts were made, since a person last wanted them counted anew."""
     current, _by_person = _current(lines)
-    return max((line["attempt"] for line in current if isinstance(line.get("attempt"), int)), default=0)
+    return max((line["attempt"] for line in current if _is_counted(line)), default=0)
+
+
+def _is_counted(line: Line) -> bool:
+    """Say whether a line is of an attempt; anybody can write into a log."""
+    attempt = line.get("attempt")
+    return type(attempt) is int and 1 <= attempt <= _MOST_ATTEMPTS
 
 
 def _current(lines: Sequence[Line]) -> tuple[Sequence[Line], bool]:

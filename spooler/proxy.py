@@ -31,9 +31,11 @@ def peer(environ: Environ, trusted_proxy: str) -> str:
     # TRUST: the shipped proxies write the header over; one that appends has the last word.
     claimed = str(environ.get("HTTP_X_FORWARDED_FOR", "")).rpartition(",")[2].strip()
     try:
-        return str(ipaddress.ip_address(claimed))
+        found = ipaddress.ip_address(claimed)
     except ValueError:
         return address
+    # A zone (fe80::1%eth0) may be of any length and characters, and means nothing on another machine.
+    return str(found).partition("%")[0]
 
 
 def certificate_fingerprint(environ: Environ, trusted_proxy: str) -> str | None:

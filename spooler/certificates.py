@@ -18,7 +18,6 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.serialization import Encoding, pkcs7, pkcs12
-from cryptography.utils import CryptographyDeprecationWarning
 
 from spooler.errors import CertificateFileError
 from spooler.keys import text_of
@@ -99,8 +98,9 @@ def load_certificate(path: Path, ask_password: AskPassword) -> Certificate:
     content = _read(path)
     text = text_of(content)
     with warnings.catch_warnings():
-        # An old one, with a serial number that is allowed no more, has a fingerprint all the same.
-        warnings.simplefilter("ignore", CryptographyDeprecationWarning)
+        # An old one, with a serial number that is allowed no more, has a fingerprint all the same; so has one
+        # in a .pfx that isn't strictly DER.
+        warnings.simplefilter("ignore")
         if _BEGIN.search(text):
             return _from_pem(text, path)
         if _is_pfx(content):

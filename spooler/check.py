@@ -194,7 +194,7 @@ def _port(configuration: Configuration) -> Iterator[Finding]:
     address = configuration.receiver.listen
     try:
         status, text = _ask_health(address)
-    except (OSError, http.client.HTTPException) as error:
+    except (OSError, http.client.HTTPException, UnicodeError) as error:
         yield Finding(Verdict.NOTICE, "receiver", f"nothing answers at {address}: {error}; is it running?")
     else:
         verdict = Verdict.RIGHT if status == 200 else Verdict.WRONG
@@ -202,7 +202,10 @@ def _port(configuration: Configuration) -> Iterator[Finding]:
 
 
 def _ask_health(address: Address) -> tuple[int, str]:
-    """Return status and text of `GET /healthz`. Raises: OSError, HTTPException."""
+    """Return status and text of `GET /healthz`.
+
+    Raises: OSError, HTTPException, UnicodeError for what can be no host's name.
+    """
     if address.unix_path:
         connection = http.client.HTTPConnection("localhost", timeout=_ANSWER_SECONDS)
         connection.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

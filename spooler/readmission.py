@@ -65,6 +65,8 @@ def _request(place: Place) -> dict[str, Any] | None:
     for line in place.log_lines():
         headers = line.get("headers")
         if isinstance(headers, dict):
-            environ = {f"HTTP_{name.upper().replace('-', '_')}": value for name, value in headers.items()}
+            environ = {
+                f"HTTP_{name.upper().replace('-', '_')}": str(value) for name, value in headers.items()
+            }
             return {**environ, "REMOTE_ADDR": line.get("connection", _NO_ADDRESS)}
     return None

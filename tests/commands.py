@@ -4,12 +4,14 @@ Owns: running a command to its end, notifications put where a processor would ha
 of what is printed as JSON.
 """
 
+import io
 import json
 import os
 import pty
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -19,6 +21,7 @@ import jsonschema
 from conftest import FakeClock
 
 from spooler import history
+from spooler.cli import main
 from spooler.history import Line
 from spooler.name import Name
 from spooler.person import PersonsSpool
@@ -99,6 +102,20 @@ def spooler(config: Path, *arguments: str, given: str = "") -> Ended:
     )
     assert "Traceback" not in ended.stderr
     return Ended(ended.returncode, ended.stdout, ended.stderr)
+
+
+def in_process(arguments: Sequence[str], *, given: bytes = b"") -> Ended:
+    """Run a command in this process, many times as fast, on streams as strict as those of a UTF-8 locale."""
+    out, err = io.BytesIO(), io.BytesIO()
+    inner = io.TextIOWrapper(out, "utf-8", write_through=True)
+    outer = io.TextIOWrapper(err, "utf-8", errors="backslashreplace", write_through=True)  # as Python's own
+    kept, sys.stdin = sys.stdin, io.TextIOWrapper(io.BytesIO(given), "utf-8")
+    try:
+        with redirect_stdout(inner), redirect_stderr(outer):
+            status = main(arguments)
+    finally:
+        sys.stdin = kept
+    return Ended(int(status), out.getvalue().decode(), err.getvalue().decode())
 
 
 def on_a_terminal(config: Path, *arguments: str, typed: str) -> Ended:

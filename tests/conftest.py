@@ -28,7 +28,15 @@ from spooler.spool import WebhookSpool
 
 # Real files and processes take what time they take.
 settings.register_profile("spooler", deadline=None)
-settings.load_profile("spooler")
+# For a long run (`python tests/fuzz.py`), which tries so many times as many inputs.
+FACTOR = int(os.environ.get("SPOOLER_FUZZ_FACTOR", "1"))
+settings.register_profile("long", settings.get_profile("spooler"), max_examples=100 * FACTOR)
+settings.load_profile("long" if FACTOR > 1 else "spooler")
+
+
+def examples(count: int) -> int:
+    """Return how many examples a test is to try that tries so many in the suite."""
+    return count * FACTOR
 
 
 NOBODY = 65534  # a user without rights, on Debian as elsewhere

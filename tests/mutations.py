@@ -37,6 +37,8 @@ ONCE = "nothing runs twice but what was interrupted"
 TRUE = "the folders tell the truth"
 RULES = "the sender that is played keeps the platform's rules"
 BOUNDED = "nobody outside can fill memory, disk or log"
+HARMLESS = "no text from outside becomes a path, a line of a log or a terminal's command"
+CLEAR = "a mistake is told in one clear line"
 
 
 @dataclass(frozen=True)
@@ -264,6 +266,70 @@ MUTATIONS = (
         "delivery.py",
         (("    if attempt >= MAX_ATTEMPTS:\n", "    if attempt >= MAX_ATTEMPTS - 1:\n"),),
         ("test_sender_week.py::test_an_outage_that_is_over_before_the_last_attempt_loses_nothing",),
+    ),
+    Mutation(
+        HARMLESS,
+        "a type stands in the file's name as it was sent",
+        "notification.py",
+        (('_NOT_IN_TYPE.sub("-", written)[:_TYPE_LENGTH]', "written[:_TYPE_LENGTH]"),),
+        (
+            "test_hostile_notifications.py::"
+            "test_a_signed_body_of_any_content_goes_its_way_and_nothing_else_is_touched",
+        ),
+    ),
+    Mutation(
+        HARMLESS,
+        "commands and logs print what names and bodies hold",
+        "log.py",
+        (("    if text.isprintable():\n", "    if True:\n"),),
+        (
+            "test_hostile_notifications.py::"
+            "test_a_file_of_any_name_that_a_person_put_there_goes_its_way_whatever_its_log_holds",
+        ),
+    ),
+    Mutation(
+        HARMLESS,
+        "an error is printed as it was typed",
+        "cli/__init__.py",
+        (("{printable(' '.join(line.split()))}", "{line}"),),
+        ("test_hostile_files.py::test_any_configuration_is_understood_or_refused_in_one_line",),
+    ),
+    Mutation(
+        HARMLESS,
+        "the zone of a forwarded address is kept",
+        "proxy.py",
+        (('str(found).partition("%")[0]', "str(found)"),),
+        ("test_hostile_requests.py::test_headers_of_a_proxy_give_a_fingerprint_or_none",),
+    ),
+    Mutation(
+        HARMLESS,
+        "a mail tells what names and logs hold as it stands there",
+        "alert_texts.py",
+        (("    escaped = _NOT_PLAIN.sub(", "    return text\n    escaped = _NOT_PLAIN.sub("),),
+        ("test_hostile_requests.py::test_a_mail_is_one_mail_with_its_own_headers_whatever_it_tells",),
+    ),
+    Mutation(
+        CLEAR,
+        "a NUL in the configuration is taken for text",
+        "config.py",
+        (("        _refuse_nul(document, place, ())\n", ""),),
+        ("test_hostile_files.py::test_any_configuration_is_understood_or_refused_in_one_line",),
+    ),
+    Mutation(
+        CLEAR,
+        "an ID that can be no file's name is looked for on the disk",
+        "selection.py",
+        (('    if "\\0" in text or len(os.fsencode(file_name)) > _NAME_BYTES:\n', "    if False:\n"),),
+        (
+            "test_hostile_commands.py::test_ids_that_are_piped_may_be_any_bytes_and_the_right_one_among_them_counts",
+        ),
+    ),
+    Mutation(
+        KEPT,
+        "any number that a log holds is an attempt",
+        "history.py",
+        (("type(attempt) is int and 1 <= attempt <= _MOST_ATTEMPTS", "isinstance(attempt, int)"),),
+        ("test_hostile_files.py::test_whatever_a_log_holds_a_number_of_the_attempt_and_json_come_of_it",),
     ),
 )
 

@@ -202,3 +202,13 @@ def test_no_name_reaches_the_terminal_raw(path: Path) -> None:
     assert ended.stderr == b""
     assert b"20-caf\\udce9" in ended.stdout
     assert b"\x1b" not in ended.stdout
+
+
+@pytest.mark.parametrize("host", ["a..b", "." + "x" * 70])
+def test_a_name_that_can_be_no_hosts_is_told_and_the_rest_is_looked_at(
+    tmp_path: Path, key_pair: KeyPair, host: str
+) -> None:
+    (tmp_path / "processors").mkdir()
+    receiver = f'[receiver]\nlisten = "{host}:80"\n'
+    findings = look(write_config(tmp_path, receiver, key=key_pair.public_pem))
+    assert f"nothing answers at {host}:80: " in texts(findings, Verdict.NOTICE)

@@ -7,7 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from conftest import FakeClock, MakeSpool
+from conftest import FakeClock, MakeSpool, examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -248,7 +248,7 @@ def test_odd_dates_are_names_like_others(spool: WebhookSpool, year: int) -> None
     assert finished.original(name_of(spool)) == (path if year < 2999 else None)
 
 
-@settings(max_examples=30)
+@settings(max_examples=examples(30))
 @given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 10**6)), max_size=60))
 def test_every_id_that_was_added_is_found_whatever_the_order(added: list[tuple[int, int]]) -> None:
     spool = WebhookSpool(Path("/nowhere"), "crm", FakeClock())

@@ -265,6 +265,7 @@ def test_a_key_file_with_any_damage_gives_a_key_or_one_line(content: bytes) -> N
         assert key.fingerprint.startswith("SHA256:")
 
 
+@pytest.mark.filterwarnings("error")  # it would stand on the terminal
 @settings(max_examples=examples(100))
 @given(
     st.sampled_from([CERTIFICATE, CERTIFICATE + SPKI, certificate().public_bytes(Encoding.DER), PFX]).flatmap(

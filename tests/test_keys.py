@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from conftest import examples
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -73,7 +74,7 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
         load_key(Path("/dev/zero"))
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(
     st.binary(max_size=300)
     | st.sampled_from([b"<", b"\x30\x82", b"-----BEGIN PUBLIC KEY-----"]).flatmap(
@@ -85,7 +86,7 @@ def test_arbitrary_bytes_only_ever_raise_a_key_file_error(content: bytes) -> Non
         parse_key(content, "fuzz")
 
 
-@settings(max_examples=400)
+@settings(max_examples=examples(400))
 @given(st.sampled_from(sorted(UNDERSTOOD)), st.integers(0, 5000), st.binary(min_size=1, max_size=3))
 def test_damage_anywhere_in_a_file_only_ever_raises_a_key_file_error(
     form: str, at: int, damage: bytes
@@ -95,7 +96,7 @@ def test_damage_anywhere_in_a_file_only_ever_raises_a_key_file_error(
     _parse_or_refuse(content[:at] + damage + content[at + len(damage) :])
 
 
-@settings(max_examples=400)
+@settings(max_examples=examples(400))
 @given(
     st.sampled_from(["PUBLIC KEY", "CERTIFICATE"]), st.integers(0, 5000), st.binary(min_size=1, max_size=3)
 )

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+from conftest import examples
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicNumbers
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -211,7 +212,7 @@ def test_every_encoded_signature_is_read_back(signature: bytes) -> None:
     assert decode(base64.b64encode(signature).decode()) == signature
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(st.text() | st.text("QUJDab0+/= ,", max_size=12))
 def test_any_text_is_either_refused_or_the_one_encoding_of_its_bytes(header: str) -> None:
     try:

@@ -13,7 +13,7 @@ from pathlib import Path
 from commands import entry_schema, in_process
 from conftest import FakeClock, examples, tree
 from hostile import bodies, file_names
-from hypothesis import Phase, given, settings
+from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 from jsonschema import validate
 from running_service import Site, call, make_site, signed
@@ -117,6 +117,10 @@ def check_commands(site: Site, state: State, file: Path) -> None:
 
 @settings(max_examples=examples(20), phases=unshrunk)
 @given(bodies)
+@example(
+    b'{"Type": "../../processors/x\\u0000\\n", "EventUniqueID": "../..", "ContactID": {"idContact": "$(id)"}}'
+)
+@example(b'{"Type": "-rf\\u202e", "EventUniqueID": "-\\ud800", "isTest": "true"}')
 def test_a_signed_body_of_any_content_goes_its_way_and_nothing_else_is_touched(body: bytes) -> None:
     with place() as at, capture_logs() as logged:
         outside = tree(at.site.root / "processors"), sorted(path.name for path in at.site.root.iterdir())

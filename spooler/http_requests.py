@@ -16,7 +16,7 @@ from typing import Any
 from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser, ParsingError, TransferEncodingNotImplemented
 from waitress.task import ErrorTask, WSGITask
-from waitress.utilities import BadRequest
+from waitress.utilities import BadRequest, Error
 
 from spooler.answers import CONTENT_TYPE, RETRY_AFTER_SECONDS, Answer
 from spooler.log import get_logger
@@ -24,20 +24,55 @@ from spooler.receiver import BEGUN
 
 _VERSIONS = ("1.0", "1.1")
 _LINGER_SECONDS = 2.0
+_CHUNKING_BYTES = (
+    64 << 10
+)  # sizes, extensions and trailers of chunks; more of them than of the body is no sender's
+
+
+class _NoRoomError(Error):  # type: ignore[misc] # waitress ships no types
+    """Too much comes in at once."""
+
+    code = Answer.UNAVAILABLE.status
+    reason = "Service Unavailable"
 
 
 class _Parser(HTTPRequestParser):  # type: ignore[misc] # waitress ships no types
     """A request as it comes in; `begun` is when its first byte came (monotonic seconds)."""
 
+    body_rcv: Any = None
+    path = ""  # until it is known: waitress names it in the log when the other side has gone
+
     def __init__(self, adj: Any) -> None:
         super().__init__(adj)
         self.begun = time.monotonic()
+        self._chunked_bytes = 0  # on the wire
 
     def received(self, data: bytes) -> int:
+        in_chunks = self.chunked
         consumed: int = super().received(data)
+        if in_chunks:
+            self._check_chunking(consumed)
         if self.completed:
             self.expect_continue = False  # there is nothing more to ask for: the answer is final
         return consumed
+
+    def _check_chunking(self, more_bytes: int) -> None:
+        """Refuse a body in crumbs: taking it apart would keep the process from everybody else."""
+        self._chunked_bytes += more_bytes
+        if self.error is None and self._chunked_bytes > 2 * len(self.body_rcv) + _CHUNKING_BYTES:
+            self.error: Error | None = BadRequest("chunks that are too small")
+            self.completed: bool = True
+
+    @property
+    def bytes_held(self) -> int:
+        """What it takes of memory, of its header and of its body."""
+        header: int = self.header_bytes_received
+        return header + (0 if self.body_rcv is None else self.body_bytes_received)
+
+    def drop(self) -> None:
+        """Give back what its body takes."""
+        self.close()
+        self.body_rcv = None
 
     @property
     def body_bytes_received(self) -> int:
@@ -119,7 +154,7 @@ def _count_refused(channel: HTTPChannel, request: HTTPRequestParser, answer: Ans
 
 
 class Channel(HTTPChannel):  # type: ignore[misc]
-    """A connection."""
+    """A connection; `may_read` says whether there is room for more of any request."""
 
     parser_class = _Parser
     task_class = _Task
@@ -127,6 +162,28 @@ class Channel(HTTPChannel):  # type: ignore[misc]
     request: Any = None  # on its way in
     lingers = False  # what the sender is still sending is to be read before the connection is closed
     _lingers_until: float | None = None
+
+    def __init__(self, may_read: Callable[[], bool], *given: Any, **named: Any) -> None:
+        self._may_read = may_read
+        super().__init__(*given, **named)
+
+    def readable(self) -> bool:
+        return self._may_read() and bool(super().readable())
+
+    @property
+    def bytes_coming(self) -> int:
+        """What a request takes that is on its way in."""
+        return self.request.bytes_held if self.request is not None else 0
+
+    @property
+    def bytes_waiting(self) -> int:
+        """What requests take that have come in whole and aren't answered yet."""
+        return sum(request.bytes_held for request in list(self.requests))
+
+    @property
+    def is_dispensable(self) -> bool:
+        """Whether nobody waits for an answer: nothing has come in whole, and all answers have gone out."""
+        return not (self.requests or self.total_outbufs_len)
 
     @property
     def waits_for_answer(self) -> bool:
@@ -148,12 +205,27 @@ class Channel(HTTPChannel):  # type: ignore[misc]
 
     def _refuse_cut_short(self) -> None:
         """Answer all the same: the other side may still be reading."""
+        self._refuse(BadRequest("it ended before it was whole"))
+
+    def refuse_for_want_of_room(self) -> None:
+        """Give up a request that is on its way in, and what it takes of memory."""
+        self._refuse(_NoRoomError("too much comes in at once"))
+
+    def _refuse(self, error: Error) -> None:
         with self.requests_lock:
-            self.request.error = BadRequest("it ended before it was whole")
+            self.request.drop()
+            if self.will_close or self.close_when_flushed:  # it was behind a request that is the last
+                self.request = None
+                return
+            self.request.error = error
             self.request.completed = True
             self.requests.append(self.request)
             self.request = None
             self.server.add_task(self)
+
+    def close_now(self) -> None:
+        """Close at once; whoever it is, nobody waits for an answer."""
+        super().handle_close()
 
     def received(self, data: bytes) -> bool:
         return self._lingers_until is None and bool(super().received(data))

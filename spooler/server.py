@@ -2,19 +2,23 @@
 
 Owns: the loop around waitress, its settings, and the deadlines of connections.
 Promises: on the way out every request that has begun is answered, and what waits to be accepted on a socket
-of our own is accepted first. A request that drips in is cut. Memory is bounded by connections x body.
+of our own is accepted first. A request that drips in is cut. All of them together are bounded.
 Does not promise: processes or signals; those are `spooler.supervisor`'s.
 """
 
+import ctypes
 import resource
 import select
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from waitress import wasyncore
 from waitress.server import BaseWSGIServer, create_server
 
+from spooler.crowd import Crowd
 from spooler.http_requests import Channel
 from spooler.listening import BACKLOG, Listener
 
@@ -23,8 +27,14 @@ _DRAIN_SECONDS = 12.0
 _FIRST_BYTE_SECONDS = 1.0  # on the way out, for an accepted connection to begin its request
 _THREADS = 8
 _CONNECTIONS = 1000
+_MANY_CONNECTIONS = 50
+_SPARE_CONNECTIONS = 100  # waitress stops accepting at its limit; the crowd makes places before
 _MAX_HEADER_BYTES = 16 << 10
+_OVER_LIMIT_BYTES = 1 << 20  # more than is read at once
 _LOOK_SECONDS = 1.0
+_FULL_SECONDS = 0.02  # nothing is read meanwhile, so nothing wakes the loop but answers
+_M_MMAP_THRESHOLD = -3
+_M_ARENA_MAX = -8
 
 
 class Server:
@@ -39,22 +49,27 @@ class Server:
         request_within_seconds: float = REQUEST_WITHIN_SECONDS,
     ) -> None:
         _raise_file_limit()
+        _give_memory_back()
         self._listeners = listeners
         self._request_within_seconds = request_within_seconds
         self._stopping = False
+        self._connections = _connection_limit()
+        self._crowd = Crowd(self._connections, max_body_bytes)
         self._waitress = create_server(
             application,
             sockets=[listener.socket for listener in listeners],
             threads=_THREADS,
             backlog=BACKLOG,
-            connection_limit=_connection_limit(),
+            connection_limit=self._connections + _SPARE_CONNECTIONS,
             channel_timeout=int(request_within_seconds),
             cleanup_interval=1,
             channel_request_lookahead=0,
             max_request_header_size=_MAX_HEADER_BYTES,
-            # waitress refuses what reaches its limit; ours is what may be reached. Bodies stay in memory.
+            # waitress refuses what reaches its limit; ours is what may be reached.
             max_request_body_size=max_body_bytes + 1,
-            inbuf_overflow=max_body_bytes + 1,
+            # Bodies stay in memory: there may be no folder for temporary files. waitress looks at its limit
+            # only after it has taken what came over it.
+            inbuf_overflow=max_body_bytes + _OVER_LIMIT_BYTES,
             asyncore_use_poll=True,
             ident=None,
             expose_tracebacks=False,
@@ -66,7 +81,7 @@ class Server:
         self._map = self._waitress._map if one_socket else self._waitress.map
         self._servers = [entry for entry in self._map.values() if isinstance(entry, BaseWSGIServer)]
         for server in self._servers:
-            server.channel_class = Channel
+            server.channel_class = partial(Channel, self._crowd.may_read)
 
     def stop(self) -> None:
         """Ask for the orderly end; may be called from a signal handler."""
@@ -85,7 +100,16 @@ class Server:
         self._drain()
 
     def _turn(self, timeout_seconds: float) -> None:
+        if self._crowd.is_full:
+            timeout_seconds = min(timeout_seconds, _FULL_SECONDS)
         wasyncore.loop(timeout=timeout_seconds, map=self._map, use_poll=True, count=1)
+        channels = self._channels()
+        if _MANY_CONNECTIONS < len(channels) <= self._connections:
+            # A turn takes long then, and at one for each turn those would pile up who want to come in.
+            for server in self._servers if not self._stopping else ():
+                _accept(server, _SPARE_CONNECTIONS // 2 // len(self._servers))
+            channels = self._channels()
+        self._crowd.thin(channels)
 
     def _channels(self) -> list[Channel]:
         return [channel for server in self._servers for channel in list(server.active_channels.values())]
@@ -97,7 +121,7 @@ class Server:
     def _drain(self) -> None:
         for server, listener in zip(self._servers, self._in_order(), strict=True):
             if not listener.handed_over:
-                _accept_all(server)
+                _accept(server, BACKLOG)
             server.accepting = False
             server.del_channel()
             server.socket.close()
@@ -116,11 +140,11 @@ class Server:
         return [by_descriptor[server.socket.fileno()] for server in self._servers]
 
 
-def _accept_all(server: Any) -> None:
+def _accept(server: Any, most: int) -> None:
     """Take what the kernel has accepted for us: when the socket closes, it would be cut."""
     poll = select.poll()
     poll.register(server.socket, select.POLLIN)
-    for _ in range(BACKLOG):
+    for _ in range(most):
         if not poll.poll(0):
             return
         server.handle_accept()
@@ -132,6 +156,17 @@ def _raise_file_limit() -> None:
     wanted = 4 * _CONNECTIONS if hard == resource.RLIM_INFINITY else min(hard, 4 * _CONNECTIONS)
     if soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def _give_memory_back() -> None:
+    """Let what large bodies took go back to the system at once, and not stay with each thread for the next.
+
+    Source: mallopt(3). Another C library than GNU's has no such call, and no such habit.
+    """
+    with suppress(AttributeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_M_MMAP_THRESHOLD, 128 << 10)
+        mallopt(_M_ARENA_MAX, 2)
 
 
 def _connection_limit() -> int:

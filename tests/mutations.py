@@ -331,6 +331,57 @@ MUTATIONS = (
         (("type(attempt) is int and 1 <= attempt <= _MOST_ATTEMPTS", "isinstance(attempt, int)"),),
         ("test_hostile_files.py::test_whatever_a_log_holds_a_number_of_the_attempt_and_json_come_of_it",),
     ),
+    Mutation(
+        BOUNDED,
+        "bodies on their way in are kept, however many",
+        "crowd.py",
+        (("        if waiting + coming > self._max_bytes:\n", "        if False:\n"),),
+        (
+            "test_crowd.py::test_bodies_that_dont_end_are_given_up_when_they_are_too_much_and_honest_ones_are_not",
+        ),
+    ),
+    Mutation(
+        BOUNDED,
+        "bodies are read, however many wait for an answer",
+        "crowd.py",
+        (("        self.is_full = waiting > self._max_bytes // 2\n", "        self.is_full = False\n"),),
+        ("test_crowd.py::test_what_has_come_in_whole_is_answered_and_bounded_while_it_waits",),
+    ),
+    Mutation(
+        BOUNDED,
+        "the largest body goes first, and not the slowest",
+        "crowd.py",
+        ((" * (now - channel.request.begun) ** 2,\n", ",\n"),),
+        ("test_crowd.py::test_a_large_body_that_comes_in_swiftly_outlasts_many_that_linger",),
+    ),
+    Mutation(
+        BOUNDED,
+        "silent connections keep their places",
+        "crowd.py",
+        (("        if len(channels) > self._max_connections:\n", "        if False:\n"),),
+        ("test_crowd.py::test_silent_connections_make_place_for_new_ones_the_oldest_first",),
+    ),
+    Mutation(
+        BOUNDED,
+        "who waits for an answer is closed to make place",
+        "crowd.py",
+        (("(one for one in channels if one.is_dispensable)", "channels"),),
+        ("test_crowd.py::test_who_waits_for_an_answer_is_not_closed_however_many_come",),
+    ),
+    Mutation(
+        BOUNDED,
+        "a body may come in crumbs",
+        "http_requests.py",
+        (("            self._check_chunking(consumed)\n", "            pass\n"),),
+        ("test_http_requests.py::test_what_is_no_valid_http_is_400",),
+    ),
+    Mutation(
+        BOUNDED,
+        "chunks over the limit go to a temporary file",
+        "server.py",
+        (("max_body_bytes + _OVER_LIMIT_BYTES,\n", "max_body_bytes + 1,\n"),),
+        ("test_server.py::test_chunks_over_the_limit_are_413_where_no_temporary_file_can_be_made",),
+    ),
 )
 
 

@@ -23,8 +23,10 @@ from running_service import (
     status_of,
 )
 from structlog.testing import capture_logs
+from waitress.adjustments import Adjustments
 
 from spooler.answers import Answer
+from spooler.http_requests import Channel
 from spooler.receiver import Receiver
 from spooler.signature import HEADER
 
@@ -100,6 +102,8 @@ NO_HTTP = {
     "a chunk's size with a sign": head(BODY, CHUNKED) + b"+5\r\nabcde\r\n0\r\n\r\n",
     "a chunk that is longer than it says": head(BODY, CHUNKED) + b"3\r\nabcdef\r\n0\r\n\r\n",
     "a chunk's extension with a line break": head(BODY, CHUNKED) + b"3;\n\r\nabc\r\n0\r\n\r\n",
+    "a body in crumbs": head(BODY, CHUNKED) + chunks(b"a" * 20_000, 1),
+    "chunks with long extensions": head(BODY, CHUNKED) + (b"1;" + b"a" * 8000 + b"\r\na\r\n") * 9,
     "a NUL in a value": head(BODY, "X-Note: a\0b") + BODY,
     "a NUL in a name": head(BODY, "X\0-Note: a") + BODY,
     "a bare line feed": head(BODY, "X-Note: a\nX-Other: b") + BODY,
@@ -313,3 +317,10 @@ def test_the_answers_are_those_of_the_application_called_without_a_server(wire: 
 
 def test_waitress_is_of_the_version_whose_inner_parts_are_relied_on() -> None:
     assert version("waitress").startswith("3.0.")
+
+
+def test_what_is_no_request_has_a_path_all_the_same_for_waitress_logs_it_when_its_sender_has_gone() -> None:
+    parser = Channel.parser_class(Adjustments())
+    parser.received(b"garbage\r\n\r\n")
+    assert parser.error
+    assert parser.path == ""

@@ -2,6 +2,7 @@
 
 import contextlib
 import socket
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -244,3 +245,13 @@ def test_a_body_in_memory_never_goes_to_a_temporary_file(tmp_path: Path, size: i
     with serving(gate, max_body=site.configuration().receiver.max_body) as address:
         assert status_of(exchange(address, head(body) + body)) == 200
     assert not hasattr(gate.environs[0]["wsgi.input"], "name")
+
+
+def test_chunks_over_the_limit_are_413_where_no_temporary_file_can_be_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))  # as for a confined receiver
+    body = make_body(size=(1 << 20) + 1000)
+    sent = head(body, "Transfer-Encoding: chunked") + b"%x\r\n" % len(body) + body
+    with serving(Receiver(make_site(tmp_path / "site").configuration())) as address:
+        assert status_of(exchange(address, sent)) == 413

@@ -1,0 +1,139 @@
+"""Too many connections, and too much that comes in at once: who has to go, and who is served all the same."""
+
+import contextlib
+import select
+import socket
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from running_service import (
+    HOST,
+    PATIENCE_SECONDS,
+    connect,
+    exchange,
+    head,
+    make_body,
+    make_site,
+    post,
+    read_all,
+    serving,
+    status_of,
+    wait_until,
+)
+from structlog.testing import capture_logs
+from test_server import Gate, server_on
+
+from spooler import server
+from spooler.receiver import Receiver
+
+MIB = 1 << 20
+LARGE = make_body(size=MIB)
+MOST_BYTES = 8 * MIB  # of requests that aren't answered, in one process
+
+
+@contextlib.contextmanager
+def held(address: tuple[str, int] | str, count: int, sent: bytes) -> Iterator[list[socket.socket]]:
+    """Hold connections on which this was sent, one after the other."""
+    with contextlib.ExitStack() as stack:
+        connections = [stack.enter_context(connect(address)) for _ in range(count)]
+        for connection in connections:
+            with contextlib.suppress(OSError):  # refused, and closed, meanwhile
+                connection.sendall(sent)
+        yield connections
+
+
+def is_open(connection: socket.socket) -> bool:
+    return not select.select([connection], [], [], 0)[0]
+
+
+def test_bodies_that_dont_end_are_given_up_when_they_are_too_much_and_honest_ones_are_not(
+    tmp_path: Path,
+) -> None:
+    site = make_site(tmp_path / "site")
+    sent = head(LARGE) + LARGE[:-100]
+    with serving(Receiver(site.configuration())) as address, held(address, 40, sent) as connections:
+        for body in (make_body(), LARGE, make_body(), make_body(size=100_000)):
+            assert post(address, body).status == 200
+        wait_until(lambda: sum(map(is_open, connections)) <= MOST_BYTES // MIB, "the rest was given up")
+        given_up = [read_all(connection) for connection in connections if not is_open(connection)]
+        assert len(given_up) < len(connections)
+    assert {status_of(answer) for answer in given_up} == {503}
+    assert all(b"\r\nRetry-After: 60\r\n" in answer for answer in given_up)
+    assert len(site.files("incoming")) == 4
+
+
+def test_a_large_body_that_comes_in_swiftly_outlasts_many_that_linger(tmp_path: Path) -> None:
+    site = make_site(tmp_path / "site")
+    sent = head(LARGE) + LARGE[: 256 << 10]
+    with serving(Receiver(site.configuration())) as address, held(address, 30, sent):
+        time.sleep(1.0)
+        with connect(address) as connection:  # the largest of all, for a while
+            connection.sendall(head(LARGE) + LARGE[:-1])
+            with held(address, 4, sent):
+                time.sleep(0.1)
+            connection.sendall(LARGE[-1:])
+            assert status_of(read_all(connection)) == 200
+
+
+def test_what_has_come_in_whole_is_answered_and_bounded_while_it_waits() -> None:
+    gate = Gate()
+    bound = socket.create_server((HOST, 0))
+    address = bound.getsockname()[:2]
+    most = 0
+    with server_on(bound, gate) as (serving_it, _thread), ThreadPoolExecutor(60) as pool:
+        answers = [pool.submit(exchange, address, head(LARGE) + LARGE) for _ in range(60)]
+        for _ in range(4):
+            assert gate.begun.acquire(timeout=PATIENCE_SECONDS)
+        end = time.monotonic() + 1.0
+        while time.monotonic() < end:
+            channels = serving_it._channels()
+            most = max(most, sum(channel.bytes_coming + channel.bytes_waiting for channel in channels))
+            time.sleep(0.01)
+        gate.may_answer.set()
+        statuses = Counter(status_of(answer.result(PATIENCE_SECONDS)) for answer in answers)
+    assert 4 * MIB < most < MOST_BYTES + 60 * 8192  # the last turn's
+    assert statuses.keys() <= {200, 503}
+    assert statuses[200] >= 4
+
+
+def test_silent_connections_make_place_for_new_ones_the_oldest_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "_CONNECTIONS", 32)
+    site = make_site(tmp_path / "site")
+    begun = head(b"{}")[:20]
+    with (
+        capture_logs() as logged,
+        serving(Receiver(site.configuration())) as address,
+        held(address, 1, b"") as first,
+        held(address, 300, begun) as others,
+    ):
+        assert post(address, make_body()).status == 200
+        wait_until(lambda: not is_open(first[0]), "the oldest went")
+        with held(address, 1, b"") as last:
+            assert post(address, make_body()).status == 200
+            assert is_open(last[0])
+        wait_until(lambda: sum(map(is_open, others)) <= 32, "places were made")
+    told = [line for line in logged if line["event"] == "too many connections"]
+    assert told[0]["closed"] > 0
+
+
+def test_who_waits_for_an_answer_is_not_closed_however_many_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "_CONNECTIONS", 32)
+    gate = Gate()
+    with serving(gate) as address:
+        answers: list[bytes] = []
+        body = make_body()
+        waiting = threading.Thread(target=lambda: answers.append(exchange(address, head(body) + body)))
+        waiting.start()
+        assert gate.begun.acquire(timeout=PATIENCE_SECONDS)
+        with held(address, 200, b"") as others:
+            wait_until(lambda: sum(map(is_open, others)) <= 32, "places were made")
+        gate.may_answer.set()
+        waiting.join(PATIENCE_SECONDS)
+    assert [status_of(answer) for answer in answers] == [200]

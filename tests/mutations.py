@@ -345,7 +345,7 @@ MUTATIONS = (
         "bodies are read, however many wait for an answer",
         "crowd.py",
         (("        self.is_full = waiting > self._max_bytes // 2\n", "        self.is_full = False\n"),),
-        ("test_crowd.py::test_what_has_come_in_whole_is_answered_and_bounded_while_it_waits",),
+        ("test_crowd.py::test_while_much_waits_for_its_answer_the_rest_waits_too_and_is_not_given_up",),
     ),
     Mutation(
         BOUNDED,

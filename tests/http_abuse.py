@@ -5,9 +5,9 @@
     python tests/http_abuse.py --idle 8000      with more idle connections
 
 Runs a real `spooler run` with no proxy in front. Whatever is sent: it stays up, honest notifications are
-answered with 200 within a second (one of 1 MiB may be put off with 503, and sent again), all its processes together take less than 150 MB, the disk stays bounded,
-each line of the log is one line of logfmt, and nothing but what the sender signed is stored. Ends with
-status 1 if any of that doesn't hold.
+answered with 200 within a second (one of 1 MiB may be put off with 503, for its sender to repeat it), all its
+processes together take less than 150 MB, the disk stays bounded, each line of the log is one line of logfmt,
+and nothing but what the sender signed is stored. Ends with status 1 if any of that doesn't hold.
 """
 
 import argparse

@@ -74,7 +74,7 @@ class Figures:
 
     bad_inputs: int = 0
     honest: int = 0
-    large_put_off: int = 0  # honest ones of 100 kB or 1 MiB that got 503, as the sender's schedule is made for
+    large_put_off: int = 0  # honest ones of 100 kB or more that got 503
     honest_worst_seconds: float = 0.0
     honest_median_seconds: float = 0.0
     peak_memory_bytes: int = 0  # PSS of all processes

@@ -24,9 +24,8 @@ from spooler.receiver import BEGUN
 
 _VERSIONS = ("1.0", "1.1")
 _LINGER_SECONDS = 2.0
-_CHUNKING_BYTES = (
-    64 << 10
-)  # sizes, extensions and trailers of chunks; more of them than of the body is no sender's
+# Sizes, extensions and trailers of chunks; more of them than of the body is no sender's.
+_CHUNKING_BYTES = 64 << 10
 
 
 class _NoRoomError(Error):  # type: ignore[misc] # waitress ships no types

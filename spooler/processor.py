@@ -28,6 +28,8 @@ from spooler.watcher import Watcher
 from spooler.webhook_queue import WebhookQueue
 
 _WATCHED = (State.INCOMING, State.RETRY)
+# CRASH: `prepare` tries whether it can write; killed in between, it leaves what the receiver doesn't sweep.
+_TRIED = (State.PROCESSING, State.RETRY, State.DONE, State.FAILED)
 
 
 class Processor:
@@ -74,9 +76,10 @@ class Processor:
         spool.prepare()
         finished = FinishedIds(spool, webhook.processing.deduplicate_for)
         try:
+            spool.sweep_litter(_TRIED)
             finished.load()
         except OSError as error:
-            raise SpoolUnusableError(f"{spool.folder(State.DONE)}: can't be read: {error.strerror}") from None
+            raise SpoolUnusableError(f"{spool.base}: can't be read: {error.strerror}") from None
         attempt = Attempt(webhook, spool, runner, self._stop)
         return Turn(webhook, spool, attempt, finished, random.SystemRandom().random)
 

@@ -128,13 +128,16 @@ class WebhookSpool(WebhookFolders):
                 f"can't write in {self.folder(State.INCOMING)}: {error.strerror}"
             ) from error
 
-    def sweep_litter(self) -> int:
-        """Remove what crashed receivers left, older than an hour; return how many. Raises: OSError."""
+    def sweep_litter(self, states: Sequence[State] = (State.INCOMING, State.REJECTED)) -> int:
+        """Remove what crashes left half written, older than an hour; return how many. Raises: OSError.
+
+        What can't be removed (a folder of that name, or another user's) is no reason to hold up anything.
+        """
         swept = 0
         oldest = self.clock.now().timestamp() - _LITTER_AGE_SECONDS
-        for state in (State.INCOMING, State.REJECTED):
+        for state in states:
             for entry in os.scandir(self.folder(state)):
-                with suppress(FileNotFoundError):
+                with suppress(OSError):
                     if (
                         entry.name.startswith(ARRIVING)
                         and entry.stat(follow_symlinks=False).st_mtime < oldest

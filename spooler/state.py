@@ -36,6 +36,7 @@ What a crash leaves behind, and who sweeps it:
 |----------------------------------------|------------------------------------------------|-----------------------------|
 | store, before the rename               | a hidden file in incoming/; no 200 was sent    | the receiver's start, after an hour |
 | store, after the rename                | the notification; the sender may repeat it     | nobody: it is the notification |
+| a start, while it tries to write       | a hidden empty file in any folder              | the start of receiver or processor, after an hour |
 | claim, release, postpone, finish, give_up, between the rename and the log's | the log in the folder it came from | the processor's start brings it after its file |
 | while a script runs                    | the file in processing/, a hidden mark beside it that names script and attempt, a working folder | the processor's start: the attempt is written to the log as interrupted and counts; then release |
 | after the last script, before finish   | the file in processing/, its log complete      | the processor's start: release; the next claim finds nothing left to run |

@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 import structlog
 from conftest import FakeClock, full_disk, tree, wait_until, write_config, write_script
+from running_service import make_site
 
 from spooler import config, history
 from spooler.errors import SpoolUnusableError
@@ -854,3 +855,18 @@ configuration = config.load(Path(sys.argv[1]))
 os.setgroups([]); os.setgid(12345); os.setuid(12345)
 service.process(configuration)
 """
+
+
+def test_what_was_left_of_a_start_that_was_killed_is_swept_after_an_hour(tmp_path: Path) -> None:
+    """Nobody else looks for it, and each such start would leave one more in every folder."""
+    configuration = make_site(tmp_path / "site").configuration()
+    Processor(configuration)
+    for state in ("processing", "retry", "done", "failed"):
+        for name, age in ((".new-old", 3601), (".new-young", 0)):
+            path = configuration.spool / "crm" / state / name
+            path.touch()
+            os.utime(path, (time.time() - age, time.time() - age))
+    Processor(configuration)
+    left = sorted(path.parent.name for path in configuration.spool.rglob(".new-*"))
+    assert left == ["done", "failed", "processing", "retry"]
+    assert not list(configuration.spool.rglob(".new-old"))

@@ -60,6 +60,8 @@ _ORDER_OF_CALLS = (
     "[as it is]"
 )
 
+_KILLED = "test_crash_campaign.py::test_a_kill_between_two_calls_loses_nothing_and_has_nothing_done_twice"
+
 MUTATIONS = (
     Mutation(
         DURABLE,
@@ -116,6 +118,7 @@ MUTATIONS = (
         (("    for name in spool.listing(State.PROCESSING).names:\n", "    for name in ():\n"),),
         (
             "test_recovery.py::test_after_a_crash_a_notification_is_in_one_state_its_attempt_counted_and_nothing_is_left",
+            f"{_KILLED}[recovery]",
         ),
     ),
     Mutation(
@@ -123,7 +126,10 @@ MUTATIONS = (
         "an interrupted attempt isn't counted",
         "recovery.py",
         (("    if crashed:\n        _count_interrupted(spool, name)\n", "    if crashed:\n        pass\n"),),
-        ("test_poison.py::test_it_ends_in_failed_after_its_attempts_and_the_others_are_processed",),
+        (
+            "test_poison.py::test_it_ends_in_failed_after_its_attempts_and_the_others_are_processed",
+            f"{_KILLED}[recovery]",
+        ),
     ),
     Mutation(
         AUTHENTIC,
@@ -381,6 +387,59 @@ MUTATIONS = (
         "server.py",
         (("max_body_bytes + _OVER_LIMIT_BYTES,\n", "max_body_bytes + 1,\n"),),
         ("test_server.py::test_chunks_over_the_limit_are_413_where_no_temporary_file_can_be_made",),
+        KEPT,
+        "200 is said before it is stored",
+        "receiver.py",
+        (
+            (
+                "            file_name = endpoint.spool.store(body, notification, "
+                "deadline=begun + STORE_WITHIN_SECONDS)\n",
+                "            import threading\n            file_name = ''\n"
+                "            threading.Timer(0.2, endpoint.spool.store, (body, notification)).start()\n",
+            ),
+        ),
+        (f"{_KILLED}[store]",),
+    ),
+    Mutation(
+        TRUE,
+        "a move copies and removes instead of renaming",
+        "spool.py",
+        (
+            (
+                "        name = _rename_to_free_name(str(path), file_name, target_parent=target_folder)\n",
+                "        name = file_name\n        (target_folder / name).write_bytes(path.read_bytes())\n"
+                "        path.unlink()\n",
+            ),
+        ),
+        (f"{_KILLED}[a turn that works]", f"{_KILLED}[a turn that works later]"),
+    ),
+    Mutation(
+        ONCE,
+        "what a killed processor had started lives on",
+        "recovery.py",
+        (("    _end_survivors(spool.path(State.PROCESSING, name))\n", ""),),
+        (f"{_KILLED}[recovery]",),
+    ),
+    Mutation(
+        TRUE,
+        "a log that lost its file in a crash stays where it is",
+        "recovery.py",
+        (("    for log in _orphaned_logs(spool):\n", "    for log in ():\n"),),
+        (f"{_KILLED}[recovery]",),
+    ),
+    Mutation(
+        BOUNDED,
+        "the folders of killed scripts stay",
+        "recovery.py",
+        (("        running.sweep(spool.folder(State.PROCESSING))\n", "        pass\n"),),
+        (f"{_KILLED}[recovery]",),
+    ),
+    Mutation(
+        BOUNDED,
+        "what killed starts were trying stays",
+        "processor.py",
+        (("            spool.sweep_litter(_TRIED)\n", ""),),
+        ("test_processor.py::test_what_was_left_of_a_start_that_was_killed_is_swept_after_an_hour",),
     ),
 )
 

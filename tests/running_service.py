@@ -86,9 +86,9 @@ def make_body(number: int = 0, type_: str = "contact_modified", size: int = 0) -
     return body[:-1] + b" " * (size - len(body)) + b"}"
 
 
-def wait_until(condition: Callable[[], object], what: str = "") -> None:
+def wait_until(condition: Callable[[], object], what: str = "", *, seconds: float = PATIENCE_SECONDS) -> None:
     """Wait until something holds, and fail if it takes far too long."""
-    end = time.monotonic() + PATIENCE_SECONDS
+    end = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > end:
             raise AssertionError(f"it didn't come to pass: {what or condition}")
@@ -295,13 +295,17 @@ def serving(
 class Load:
     """Senders that deliver one notification after another until they are told to stop."""
 
-    def __init__(self, address: Address, senders: int = 8, pause_seconds: float = 0.0) -> None:
+    def __init__(
+        self, address: Address, senders: int = 8, pause_seconds: float = 0.0, *, contacts: int = 1 << 30
+    ) -> None:
+        """contacts: of how many the notifications tell, in turn."""
         self.statuses: Counter[int] = Counter()  # 0: the connection was cut
         self.sent: list[bytes] = []
         self.stored: list[bytes] = []  # answered with 200
         self.refused = 0  # connections; the notification is given up
         self._address = address
         self._pause_seconds = pause_seconds
+        self._contacts = contacts
         self._stopped = threading.Event()
         self._threads = [threading.Thread(target=self._send) for _ in range(senders)]
 
@@ -317,7 +321,7 @@ class Load:
 
     def _send(self) -> None:
         while not self._stopped.wait(self._pause_seconds):
-            body = make_body(len(self.sent))
+            body = make_body(len(self.sent) % self._contacts)
             self.sent.append(body)
             try:
                 status = post(self._address, body).status
@@ -408,7 +412,7 @@ def running(
         if command != "process":
             service.wait_for("receiver ready")
             urls = re.findall(r" url=(\S+)", service.log())
-            service.addresses = list(dict.fromkeys(map(_address, urls)))
+            service.addresses = list(dict.fromkeys(map(address_of, urls)))
         if command != "receive":
             service.wait_for("processor ready")
         yield service
@@ -418,7 +422,8 @@ def running(
         process.wait(PATIENCE_SECONDS)
 
 
-def _address(url: str) -> Address:
+def address_of(url: str) -> Address:
+    """Return the address in the URL of a webhook that a receiver tells."""
     url = url.rpartition("/webhook/")[0]
     if url.startswith("unix:"):
         return url.removeprefix("unix:")

@@ -387,6 +387,8 @@ MUTATIONS = (
         "server.py",
         (("max_body_bytes + _OVER_LIMIT_BYTES,\n", "max_body_bytes + 1,\n"),),
         ("test_server.py::test_chunks_over_the_limit_are_413_where_no_temporary_file_can_be_made",),
+    ),
+    Mutation(
         KEPT,
         "200 is said before it is stored",
         "receiver.py",

@@ -67,7 +67,8 @@ class Attempt:
             "version": script.version,
         }
         try:
-            self.spool.record(State.PROCESSING, file_name, line)
+            # Synced, so that a power cut in the next script doesn't have this one run again.
+            self.spool.record(State.PROCESSING, file_name, line, sync=True)
         except OSError as error:
             # The script has run: what came of it still counts, though nobody can read of it.
             log.error("no log line", file=file_name, reason=error.strerror)  # noqa: TRY400 - a full disk

@@ -107,6 +107,8 @@ class PersonsSpool(WebhookSpool):
             (self.base / PAUSED).touch(durable.MODE, exist_ok=False)
         except FileExistsError:
             return False
+        durable.sync_folder(self.base)
+        durable.sync_folder(self.root)
         return True
 
     def resume(self) -> bool:
@@ -115,6 +117,7 @@ class PersonsSpool(WebhookSpool):
             (self.base / PAUSED).unlink()
         except FileNotFoundError:
             return False
+        durable.sync_folder(self.base)
         return True
 
     def _note(self, path: Path, text: str, *, sync: bool = False, **marks: bool) -> None:

@@ -1,8 +1,8 @@
 """What stands in `processing/` while a script runs: a mark that says which, and the folder that it runs in.
 
 Owns: those hidden names. The mark is what tells, after a crash, whose run was cut short.
-Promises: after a crash of the processor the mark of the script that was running is there.
-Does not promise: to survive a power cut; the attempt counts all the same, only the script's name is lost.
+Promises: after a crash of the processor, or of the machine, the mark of the script that was running is
+there, and its notification in `processing/`: what takes the machine down can't do so for ever.
 """
 
 import hashlib
@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from spooler import durable
 from spooler.history import INTERRUPTED, Line
 from spooler.name import HIDDEN
 
@@ -42,8 +43,19 @@ def _path(processing: Path, file_name: str) -> Path:
 
 
 def write(processing: Path, file_name: str, mark: Mark) -> None:
-    """Say what is about to be run. Raises: OSError; then nothing may be run, for it could not be counted."""
-    _path(processing, file_name).write_text(json.dumps(asdict(mark)), encoding="utf-8")
+    """Say what is about to be run, so that it survives a power cut.
+
+    Raises: OSError; then nothing may be run, for it could not be counted.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(_path(processing, file_name), flags, durable.MODE)
+    try:
+        durable.write_all(descriptor, json.dumps(asdict(mark)).encode())
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    # This brings the claim onto the disk, too; and the log's name, if an earlier script's run has made it.
+    durable.sync_folder(processing)
 
 
 def clear(processing: Path, file_name: str) -> None:

@@ -14,7 +14,7 @@ import os
 import secrets
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
@@ -36,6 +36,8 @@ _NAME_BYTES = 255
 class WebhookSpool(WebhookFolders):
     """One webhook's part of the spool, `<spool>/<webhook>/`, for the receiver and the processor."""
 
+    _synced_days: set[Path] = field(default_factory=set, init=False, repr=False, compare=False)
+
     def prepare(self, states: Sequence[State] = tuple(State)) -> None:
         """Make the folders that are missing, and try to write into each. Raises: SpoolUnusableError."""
         for state in states:
@@ -56,6 +58,12 @@ class WebhookSpool(WebhookFolders):
                 raise SpoolUnusableError(
                     f"{folder}: can't be written by user id {os.geteuid()}: {error.strerror}; {remedy}"
                 ) from None
+        try:
+            # CRASH: whoever made the folders that are there may not have come to sync their names.
+            for place in (self.base, self.root):
+                durable.sync_folder(place)
+        except OSError as error:
+            raise SpoolUnusableError(f"{place}: can't be synced: {error.strerror}") from None
         if len({self.folder(state).stat().st_dev for state in states}) > 1:
             raise SpoolUnusableError(
                 f"{self.base}: its folders must be on one file system, for files are renamed between them"
@@ -148,9 +156,9 @@ class WebhookSpool(WebhookFolders):
 
     # What the processor does.
 
-    def record(self, state: State, file_name: str, *lines: history.Line) -> None:
+    def record(self, state: State, file_name: str, *lines: history.Line, sync: bool = False) -> None:
         """Append lines to a notification's log. Raises: OSError."""
-        history.append(self.path(state, log_name(file_name)), lines)
+        history.append(self.path(state, log_name(file_name)), lines, sync=sync)
 
     def claim(self, state: State, file_name: str) -> str:
         """Take a waiting notification into `processing/`. Raises: FileNotFoundError (gone), OSError."""
@@ -169,6 +177,7 @@ class WebhookSpool(WebhookFolders):
         except PermissionError:
             self._adopt(file_name)
             os.utime(path, times, follow_symlinks=False)
+        sync_file(path)
         return self._move("postpone", State.PROCESSING, file_name)
 
     def _adopt(self, file_name: str) -> None:
@@ -217,7 +226,11 @@ class WebhookSpool(WebhookFolders):
         folder = self.folder(state) / day
         if day and not folder.is_dir():
             folder.mkdir(durable.FOLDER_MODE, exist_ok=True)
+            self._synced_days.discard(folder)
+        # RACE: another worker, or a process that then crashed, may have made it and not synced its name.
+        if day and folder not in self._synced_days:
             durable.sync_folder(folder.parent)
+            self._synced_days.add(folder)
         return folder
 
 
@@ -226,7 +239,7 @@ def bring_log(log: Path, target: Path) -> None:
     try:
         durable.rename(str(log), str(target))
     except FileExistsError:
-        history.append(target, history.read(log))
+        history.append(target, history.read(log), sync=True)
         # CRASH: lines stand twice; attempts are counted by their numbers, not by lines.
         log.unlink()
 

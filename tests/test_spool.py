@@ -393,6 +393,7 @@ def test_a_legal_move_brings_file_and_log_into_the_folder_that_the_table_names(
     before: list[tuple[str, str]] = []
     after: list[tuple[str, str]] = []
     if move.synced:
+        before += [("sync", f"{spool.base}/{source}/{name}")] if verb == "postpone" else []  # its due time
         before += [("sync", f"{spool.base}/{move.target}")] if day else []  # the day's folder is new
         before += [] if lines is None else [("sync", f"{spool.base}/{source}/{log_name(name)}")]
         after += [("sync", f"{spool.base}/{target}")]

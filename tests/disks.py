@@ -1,0 +1,119 @@
+"""Real file systems on loop devices, which lose what wasn't synced: by a shut-down, or with their power.
+
+Owns: images, loop devices and mounts, and whether this machine has them.
+Promises: what was mounted or attached is undone when its `with` is left.
+Needs root, and the programs that make the file systems.
+"""
+
+import contextlib
+import fcntl
+import functools
+import os
+import shutil
+import struct
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+# The least that each takes; an image is a sparse file.
+SIZES = {"ext4": 32 << 20, "xfs": 300 << 20}
+_MAKE = {
+    "ext4": ("mkfs.ext4", "-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0"),
+    "xfs": ("mkfs.xfs", "-q", "-f"),
+}
+_SHUT_DOWN = 0x8004587D  # FS_IOC_SHUTDOWN
+_NO_LOG_FLUSH = struct.pack("I", 2)
+_TRIES = 50  # others take loop devices at the same moment, or still look at one
+
+
+def why_not(file_system: str) -> str:
+    """Say why such a file system can't be had here; empty if it can. Nothing but a real mount tells."""
+    if os.geteuid() != 0:
+        return "needs root, to mount a file system"
+    for program in (_MAKE[file_system][0], "losetup", "mount"):
+        if not shutil.which(program):
+            return f"needs {program}"
+    return _why_no_mount(file_system)
+
+
+@functools.cache
+def _why_no_mount(file_system: str) -> str:
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        try:
+            with mounted(make_image(root / "image", file_system), root / "mount"):
+                return ""
+        except (OSError, subprocess.CalledProcessError) as error:
+            said = getattr(error, "stderr", b"") or str(error).encode()
+            return f"{file_system} can't be mounted from a loop device here: {said.decode().strip()}"
+
+
+def make_image(path: Path, file_system: str) -> Path:
+    """Make a file with an empty file system in it. Raises: CalledProcessError."""
+    with path.open("wb") as file:
+        file.truncate(SIZES[file_system])
+    _run(*_MAKE[file_system], str(path))
+    _run("fallocate", "--dig-holes", str(path))
+    return path
+
+
+@contextlib.contextmanager
+def attached(image: Path) -> Iterator[Path]:
+    """Make a block device of a file; gives the device. Raises: CalledProcessError."""
+    device = Path(_run("losetup", "--find", "--show", str(image)).strip())
+    try:
+        yield device
+    finally:
+        _run("losetup", "--detach", str(device))
+
+
+@contextlib.contextmanager
+def mounted(image: Path, folder: Path) -> Iterator[Path]:
+    """Mount the file system in a file; gives the folder. Raises: CalledProcessError."""
+    folder.mkdir(exist_ok=True)
+    with attached(image) as device, mounted_device(device, folder):
+        yield folder
+
+
+@contextlib.contextmanager
+def mounted_device(device: Path, folder: Path) -> Iterator[None]:
+    """Mount a device. Raises: CalledProcessError."""
+    # Each image is a copy with the id of the first: XFS would refuse two at once.
+    options = "nouuid" if _type_of(device) == "xfs" else "defaults"
+    _run("mount", "-o", options, str(device), str(folder))
+    try:
+        yield
+    finally:
+        try:
+            _run("umount", str(folder))
+        except subprocess.CalledProcessError:
+            _run("umount", "--lazy", str(folder))  # somebody still works in it; it goes when they do
+            raise
+
+
+def cut(folder: Path) -> None:
+    """Stop a mounted file system at once: what it hasn't on the disk yet is lost. Raises: OSError."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.ioctl(descriptor, _SHUT_DOWN, _NO_LOG_FLUSH)
+    finally:
+        os.close(descriptor)
+
+
+def _type_of(device: Path) -> str:
+    with device.open("rb") as file:
+        return "xfs" if file.read(4) == b"XFSB" else "ext4"
+
+
+def _run(*command: str) -> str:
+    """Run a program that others may keep from succeeding for a moment. Raises: CalledProcessError."""
+    for _ in range(_TRIES):
+        ended = subprocess.run(command, capture_output=True, check=False)
+        said = ended.stderr.decode().lower()
+        if ended.returncode == 0 or not ("busy" in said or "cannot find an unused" in said):
+            break
+        time.sleep(0.1)
+    ended.check_returncode()
+    return ended.stdout.decode()

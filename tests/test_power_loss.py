@@ -1,0 +1,28 @@
+"""The power goes right after a promise: what was promised is there, and whoever syncs less is found out."""
+
+import pytest
+from power_loss import CASES, WAYS, Broken, try_case, why_not
+
+AS_IT_IS = [case for case in CASES if not case.changes]
+BROKEN = [case for case in CASES if case.changes]
+
+
+def skip_where_impossible(way: str, file_system: str) -> None:
+    if reason := why_not(way, file_system):
+        pytest.skip(reason)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("file_system", ["ext4", "xfs"])
+@pytest.mark.parametrize("case", AS_IT_IS, ids=[case.command for case in AS_IT_IS])
+def test_what_was_promised_is_there_after_a_power_cut(case: Broken, file_system: str, way: str) -> None:
+    skip_where_impossible(way, file_system)
+    result = try_case(case, way, file_system, tick=lambda: None)
+    assert result.promises > 0
+    assert result.violations == {}
+
+
+@pytest.mark.parametrize("case", BROKEN, ids=[case.name for case in BROKEN])
+def test_a_spooler_that_leaves_out_a_sync_is_found_out(case: Broken) -> None:
+    skip_where_impossible("record", "ext4")
+    assert try_case(case, "record", "ext4", rounds=0, tick=lambda: None).as_expected

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from commands import make_spool, put, run_line
-from conftest import write_config
+from conftest import durable_calls, write_config
 
 from spooler import durable, history
 from spooler.finished import FinishedIds
@@ -254,3 +254,12 @@ def test_a_pruned_day_is_gone_but_what_is_no_file_stays(spool: PersonsSpool) -> 
 def test_a_pause_is_a_file_and_says_whether_it_changed_anything(spool: PersonsSpool) -> None:
     assert [spool.pause(), spool.paused, spool.pause()] == [True, True, False]
     assert [spool.resume(), spool.paused, spool.resume()] == [True, False, False]
+
+
+def test_a_pause_and_its_end_survive_a_power_cut(spool: PersonsSpool) -> None:
+    with durable_calls() as calls:
+        spool.pause()
+    assert calls == [("sync", str(spool.base)), ("sync", str(spool.root))]
+    with durable_calls() as calls:
+        spool.resume()
+    assert calls == [("sync", str(spool.base))]

@@ -91,6 +91,25 @@ def test_the_folders_are_on_the_disk_before_anything_is_stored_in_them(tmp_path:
     assert {("sync", str(parent)) for parent in parents} == set(calls)
 
 
+def test_folders_that_another_made_and_may_not_have_synced_are_synced(tmp_path: Path) -> None:
+    spool = WebhookSpool(tmp_path / "spool", "crm")
+    spool.folder(State.INCOMING).mkdir(parents=True)
+    with durable_calls() as calls:
+        spool.prepare([State.INCOMING])
+    assert {("sync", str(spool.root)), ("sync", str(spool.base))} <= set(calls)
+
+
+def test_a_day_that_another_made_and_may_not_have_synced_is_synced_once(make_spool: MakeSpool) -> None:
+    spool = make_spool()
+    (spool.folder(State.DONE) / spool.today).mkdir()
+    with durable_calls() as calls:
+        for name in ("1.json", "2.json"):
+            spool.finish(put(spool, State.PROCESSING, name))
+    named = ("sync", str(spool.folder(State.DONE)))
+    assert calls.count(named) == 1
+    assert calls.index(named) == 0
+
+
 def test_a_name_that_is_taken_gives_the_next_microsecond(make_spool: MakeSpool, clock: FakeClock) -> None:
     spool = make_spool()
     names = [spool.store(b"%d" % number, NOTIFICATION) for number in range(3)]
@@ -497,7 +516,9 @@ def test_finished_files_are_in_the_folder_of_the_day_in_utc(make_spool: MakeSpoo
 def test_a_log_that_is_in_the_way_keeps_its_lines_in_front(tmp_path: Path) -> None:
     history.append(tmp_path / "old", LINES[:1])
     history.append(tmp_path / "new", LINES[1:])
-    bring_log(tmp_path / "new", tmp_path / "old")
+    with durable_calls() as calls:
+        bring_log(tmp_path / "new", tmp_path / "old")
+    assert calls[-1] == ("sync", str(tmp_path / "old"))  # for then its own is removed
     assert history.read(tmp_path / "old") == LINES
     assert not (tmp_path / "new").exists()
 

@@ -59,6 +59,12 @@ _ORDER_OF_CALLS = (
     "test_system_calls.py::test_200_is_said_when_file_and_folder_are_synced_and_a_broken_receiver_is_found_out"
     "[as it is]"
 )
+_POWER_LOSS = "test_power_loss.py::test_what_was_promised_is_there_after_a_power_cut"
+_POWER_LOSS_RECEIVING = tuple(
+    f"{_POWER_LOSS}[receive-{disk}]" for disk in ("ext4-cut", "ext4-record", "xfs-cut", "xfs-record")
+)
+_POWER_LOSS_RUNNING = f"{_POWER_LOSS}[run-ext4-record]"
+_MOVES = "test_spool.py::test_a_legal_move_brings_file_and_log_into_the_folder_that_the_table_names"
 
 _KILLED = "test_crash_campaign.py::test_a_kill_between_two_calls_loses_nothing_and_has_nothing_done_twice"
 
@@ -68,14 +74,14 @@ MUTATIONS = (
         "the file isn't synced",
         "durable.py",
         (("        if sync:\n", "        if False:\n"),),
-        (_ORDER_OF_CALLS,),
+        (_ORDER_OF_CALLS, *_POWER_LOSS_RECEIVING),
     ),
     Mutation(
         DURABLE,
         "the folder isn't synced after the rename",
         "durable.py",
         (("    os.fsync(folder)\n    return name\n", "    return name\n"),),
-        (_ORDER_OF_CALLS,),
+        (_ORDER_OF_CALLS, *_POWER_LOSS_RECEIVING),
     ),
     Mutation(
         DURABLE,
@@ -100,6 +106,68 @@ MUTATIONS = (
         "spool.py",
         (("                    durable.sync_folder(place.parent)\n", "                    pass\n"),),
         ("test_spool.py::test_the_folders_are_on_the_disk_before_anything_is_stored_in_them",),
+    ),
+    Mutation(
+        DURABLE,
+        "folders that another made are taken to be synced",
+        "spool.py",
+        (("            for place in (self.base, self.root):\n", "            for place in ():\n"),),
+        ("test_spool.py::test_folders_that_another_made_and_may_not_have_synced_are_synced",),
+    ),
+    Mutation(
+        KEPT,
+        "a day's folder that another made is taken to be synced",
+        "spool.py",
+        (
+            (
+                "            self._synced_days.discard(folder)\n",
+                "            durable.sync_folder(folder.parent)\n",
+            ),
+            ("        if day and folder not in self._synced_days:\n", "        if False:\n"),
+        ),
+        ("test_spool.py::test_a_day_that_another_made_and_may_not_have_synced_is_synced_once",),
+    ),
+    Mutation(
+        KEPT,
+        "a move isn't synced",
+        "spool.py",
+        (("            durable.sync_folder(target_folder)\n", "            pass\n"),),
+        (_MOVES, _POWER_LOSS_RUNNING),
+    ),
+    Mutation(
+        KEPT,
+        "the lines that join a log aren't synced before their own is removed",
+        "spool.py",
+        (("history.read(log), sync=True)", "history.read(log))"),),
+        ("test_spool.py::test_a_log_that_is_in_the_way_keeps_its_lines_in_front",),
+    ),
+    Mutation(
+        KEPT,
+        "when a retry is due isn't synced",
+        "spool.py",
+        (("        sync_file(path)\n        return self._move(", "        return self._move("),),
+        (_MOVES,),
+    ),
+    Mutation(
+        KEPT,
+        "a pause isn't synced",
+        "person.py",
+        (("        durable.sync_folder(self.base)\n        durable.sync_folder(self.root)\n", ""),),
+        ("test_person.py::test_a_pause_and_its_end_survive_a_power_cut",),
+    ),
+    Mutation(
+        ONCE,
+        "the mark of a run, and with it the claim, isn't synced before the script starts",
+        "running.py",
+        (("        os.fsync(descriptor)\n", ""), ("    durable.sync_folder(processing)\n", "")),
+        (_POWER_LOSS_RUNNING,),
+    ),
+    Mutation(
+        ONCE,
+        "what came of a run isn't synced before the next script starts",
+        "attempt.py",
+        (("file_name, line, sync=True)", "file_name, line)"),),
+        (_POWER_LOSS_RUNNING,),
     ),
     Mutation(
         KEPT,

@@ -218,8 +218,8 @@ def _work(
         f'case "$SPOOLER_TYPE" in {exits}hang) echo $$ > "{site.root}/hanging"; exec sleep 60;; esac',
     )
     ours: set[str] = set()
-    for number in range(count):
-        body = make_body(number, list(_EXITS)[number % len(_EXITS)], _BODY_BYTES)
+    for number in range(count):  # each of a contact of its own, so that none waits for another
+        body = make_body(len(sent), list(_EXITS)[number % len(_EXITS)], _BODY_BYTES)
         ours.add(_send(service, body, marks, sent))
     if case.command == "receive":
         return
@@ -234,7 +234,7 @@ def _work(
 
     wait_until(note_settled, "all are settled")
     if hang:
-        last = _send(service, make_body(count, "hang", _BODY_BYTES), marks, sent)
+        last = _send(service, make_body(len(sent), "hang", _BODY_BYTES), marks, sent)
         wait_until(lambda: f"ran {last} {SECOND}" in marks.read_text(), "the script runs")
 
 
@@ -265,7 +265,7 @@ def _script(site: Site, name: str, marks: Path, end: str) -> None:
 
 def _start_again(site: Site, sent: dict[str, bytes]) -> Counter[str]:
     """Start the real services on what came back: they must get ready, and store."""
-    body = make_body(0, "ok", _BODY_BYTES)
+    body = make_body(len(sent), "ok", _BODY_BYTES)
     sent[id_of(body)] = body
     site.script("#!/bin/sh\nexit 0\n", FIRST)
     site.script("#!/bin/sh\nexit 0\n", SECOND)

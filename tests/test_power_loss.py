@@ -1,7 +1,8 @@
 """The power goes right after a promise: what was promised is there, and whoever syncs less is found out."""
 
 import pytest
-from power_loss import CASES, WAYS, Broken, try_case, why_not
+from power_cases import CASES, Broken
+from power_loss import WAYS, try_case, why_not
 
 AS_IT_IS = [case for case in CASES if not case.changes]
 BROKEN = [case for case in CASES if case.changes]

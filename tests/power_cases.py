@@ -1,0 +1,52 @@
+"""Spooler as it is and broken on purpose, and which promise a power cut then breaks: the one table.
+
+Owns: the changes of the source, and what has to be found.
+"""
+
+from dataclasses import dataclass
+
+from power_promises import LOST, REPEATED, TORN, UNCOUNTED, UNSETTLED
+
+
+@dataclass(frozen=True)
+class Broken:
+    """Spooler as it is (no changes), or broken on purpose; then one of the promises `breaks` must be."""
+
+    name: str
+    command: str = "run"
+    module: str = "durable.py"
+    changes: tuple[tuple[str, str], ...] = ()
+    breaks: tuple[str, ...] = ()
+
+
+NO_FILE_SYNC = ("        if sync:\n", "        if False:\n")
+NO_FOLDER_SYNC = ("    os.fsync(folder)\n    return name\n", "    return name\n")
+_RECORD_SYNCED = "self.spool.record(State.PROCESSING, file_name, line, sync=True)"
+CASES = (
+    Broken("as it is (receive)", "receive"),
+    Broken("no sync of the file", "receive", changes=(NO_FILE_SYNC,), breaks=(TORN, LOST)),
+    Broken("no sync of the folder", "receive", changes=(NO_FOLDER_SYNC,), breaks=(LOST,)),
+    Broken("no sync at all", "receive", changes=(NO_FILE_SYNC, NO_FOLDER_SYNC), breaks=(LOST, TORN)),
+    Broken("as it is (run)"),
+    Broken(
+        "the mark of a run isn't synced",
+        module="running.py",
+        changes=(
+            ("        os.fsync(descriptor)\n", ""),
+            ("    durable.sync_folder(processing)\n", ""),
+        ),
+        breaks=(UNCOUNTED, REPEATED),
+    ),
+    Broken(
+        "what came of a run isn't synced",
+        module="attempt.py",
+        changes=((_RECORD_SYNCED, _RECORD_SYNCED.replace(", sync=True", "")),),
+        breaks=(REPEATED,),
+    ),
+    Broken(
+        "a move isn't synced",
+        module="spool.py",
+        changes=(("            durable.sync_folder(target_folder)\n", "            pass\n"),),
+        breaks=(UNSETTLED,),
+    ),
+)

@@ -1,0 +1,105 @@
+"""What real services do until the power goes, and how they start again on what is left.
+
+Owns: the notifications, the scripts, and noting each promise after it was made and before anything else.
+"""
+
+import contextlib
+import os
+import re
+import signal
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from mutations import mutate
+from power_cases import Broken
+from power_promises import FIRST, SECOND, UNUSABLE, id_of
+from running_service import Service, Site, make_body, post, running, wait_until
+
+_BODY_BYTES = 9000  # three blocks
+_EXITS = {"ok": 0, "later": 75, "never": 65}
+_SETTLED = re.compile(r"event=(done|retry|failed)\b.* file=\S+?Z_([0-9a-f-]{36})_")
+
+
+@contextlib.contextmanager
+def service(case: Broken, site: Site) -> Iterator[Service]:
+    """Run a case's services."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = mutate(Path(folder), case.changes, case.module)
+        with running(site, case.command, environment={"PYTHONPATH": str(path)}) as started:
+            yield started
+
+
+def work(
+    service: Service, case: Broken, marks: Path, sent: dict[str, bytes], count: int, *, hang: bool
+) -> None:
+    """Send notifications and note what is promised of them; return right after the last promise.
+
+    hang: return while a script runs.
+    """
+    site = service.site
+    _script(site, FIRST, marks, "exit 0")
+    exits = "".join(f"{type_}) exit {status};; " for type_, status in _EXITS.items())
+    _script(
+        site,
+        SECOND,
+        marks,
+        f'case "$SPOOLER_TYPE" in {exits}hang) echo $$ > "{site.root}/hanging"; exec sleep 60;; esac',
+    )
+    ours: set[str] = set()
+    for number in range(count):  # each of a contact of its own, so that none waits for another
+        body = make_body(len(sent), list(_EXITS)[number % len(_EXITS)], _BODY_BYTES)
+        ours.add(_send(service, body, marks, sent))
+    if case.command == "receive":
+        return
+    noted: set[str] = set()
+
+    def note_settled() -> bool:
+        for state, identifier in _SETTLED.findall(service.log()):
+            if identifier in ours and identifier not in noted:
+                noted.add(identifier)
+                _mark(marks, f"settled {state} {identifier}")
+        return noted == ours
+
+    wait_until(note_settled, "all are settled")
+    if hang:
+        last = _send(service, make_body(len(sent), "hang", _BODY_BYTES), marks, sent)
+        wait_until(lambda: f"ran {last} {SECOND}" in marks.read_text(), "the script runs")
+
+
+def end_script(site: Site) -> None:
+    """End the script that hangs, as the power's end does; the services' end alone doesn't."""
+    hanging = site.root / "hanging"
+    if hanging.exists():
+        os.kill(int(hanging.read_text()), signal.SIGKILL)
+        hanging.unlink()
+
+
+def _send(service: Service, body: bytes, marks: Path, sent: dict[str, bytes]) -> str:
+    identifier = id_of(body)
+    sent[identifier] = body
+    assert post(service.address, body).status == 200
+    _mark(marks, f"ack {identifier}")
+    return identifier
+
+
+def _mark(marks: Path, text: str) -> None:
+    with marks.open("ab", buffering=0) as file:
+        file.write(f"{text}\n".encode())
+
+
+def _script(site: Site, name: str, marks: Path, end: str) -> None:
+    site.script(f'#!/bin/sh\necho "ran $SPOOLER_ID {name}" >> "{marks}"\n{end}\n', name)
+
+
+def start_again(site: Site, sent: dict[str, bytes]) -> Counter[str]:
+    """Start the real services on what came back: they must get ready, and store."""
+    body = make_body(len(sent), "ok", _BODY_BYTES)
+    sent[id_of(body)] = body
+    site.script("#!/bin/sh\nexit 0\n", FIRST)
+    site.script("#!/bin/sh\nexit 0\n", SECOND)
+    with running(site) as service:
+        stored = post(service.address, body).status == 200
+        wait_until(lambda: not site.files("incoming") and not site.files("processing"), "all is done")
+        return Counter() if stored and service.stop() == 0 else Counter({UNUSABLE: 1})

@@ -13,6 +13,7 @@ one of those that are broken on purpose wasn't found out. Needs root, loop devic
 import argparse
 import json
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -165,6 +166,7 @@ def main() -> int:
     for _case, way, file_system in trials:
         if reason := why_not(way, file_system):
             parser.error(reason)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what is mounted is unmounted
     results = []
     begun = time.monotonic()
     with Progress(console=Console(stderr=True), disable=not sys.stderr.isatty()) as progress:

@@ -17,6 +17,7 @@ class Broken:
     module: str = "durable.py"
     changes: tuple[tuple[str, str], ...] = ()
     breaks: tuple[str, ...] = ()
+    ways: tuple[str, ...] = ("cut", "record")
 
 
 NO_FILE_SYNC = ("        if sync:\n", "        if False:\n")
@@ -36,6 +37,7 @@ CASES = (
             ("    durable.sync_folder(processing)\n", ""),
         ),
         breaks=(UNCOUNTED, REPEATED),
+        ways=("record",),  # at the moment of the cut a later sync has brought it along
     ),
     Broken(
         "what came of a run isn't synced",
@@ -48,5 +50,6 @@ CASES = (
         module="spool.py",
         changes=(("            durable.sync_folder(target_folder)\n", "            pass\n"),),
         breaks=(UNSETTLED,),
+        ways=("record",),
     ),
 )

@@ -162,6 +162,7 @@ def main() -> int:
         for way in options.way or WAYS
         for file_system in options.file_system or disks.SIZES
         for case in CASES
+        if way in case.ways
     ]
     for _case, way, file_system in trials:
         if reason := why_not(way, file_system):

@@ -4,6 +4,8 @@ import pytest
 from power_cases import CASES, Broken
 from power_loss import WAYS, try_case, why_not
 
+pytestmark = pytest.mark.power
+
 AS_IT_IS = [case for case in CASES if not case.changes]
 BROKEN = [case for case in CASES if case.changes]
 

@@ -12,7 +12,8 @@ their turn comes, not when they arrive.
 """
 
 import heapq
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import chain
 
 from spooler.state import State
 
@@ -63,6 +64,10 @@ class Backlog:
     def has(self, name: str) -> bool:
         """Say whether a name waits in `incoming/` or is running, as far as is known here."""
         return name in self._incoming or name in self._running
+
+    def names(self) -> Iterator[str]:
+        """Yield all that isn't settled, as far as is known here."""
+        return chain(self._incoming, self._running, self._retry)
 
     def update(self, incoming: Iterable[str], retry: Mapping[str, float]) -> None:
         """Take in what the folders hold now: names in `incoming/`, and names with due times in `retry/`."""

@@ -91,7 +91,7 @@ class FinishedIds:
         if name is None or self._window_seconds <= 0:
             return
         self._types.add(name.type)
-        self._days.setdefault(day, _Day()).insert(_digest(name.id), _microseconds(name))
+        self._days.setdefault(day, _Day()).insert(_digest(name.id), _microseconds(name.received))
 
     def _changed_ns(self) -> int:
         return self._spool.folder(State.DONE).stat().st_mtime_ns
@@ -108,13 +108,14 @@ class FinishedIds:
             return None  # put there by hand
         if self._seen_ns is not None and self._seen_ns != self._changed_ns():
             self.load()  # a day began or was pruned, or a person dropped something, who touches the folder
-        known, own = self._known(name), _microseconds(name)
+        known, own = self._known(name), _microseconds(name.received)
         # Those of one id take their turns in order. So what was finished itself already, or is older than
         # what was, can only have been brought back by a person.
         if any(received == own for received, _day in known) or self._was_brought_back(file_name):
             return None
         for received, day in known:
-            if (of_any_age or received < own) and (path := self._find(name, received, day)):
+            path = self._find(name, received, day)
+            if path and (of_any_age or received < own or self._is_to_come(path)):
                 return path
         return None
 
@@ -154,20 +155,32 @@ class FinishedIds:
         # The rename into done/ set st_ctime; a spool that was brought back from a backup has another.
         finished = datetime.fromtimestamp(path.lstat().st_ctime, UTC)
         with suppress(OSError):
-            last = next(reversed(history.read(path.with_name(log_name(path.name)))), {})
+            last = _last_line(path)
             finished = history.moment(last) or finished
         with suppress(OSError):
             is_test = Notification.read(path.read_bytes()).is_test
         in_window = (self._spool.clock.now() - finished).total_seconds() <= self._window_seconds
         return in_window and REPEATS not in last and not is_test
 
+    def _is_to_come(self, path: Path) -> bool:
+        """Say whether a file was finished at a time to come: by a clock that was set back since."""
+        with suppress(OSError):
+            said = history.moment(_last_line(path))
+            return said is not None and said > self._spool.clock.now()
+        return False
+
     def _days_in_window(self) -> list[str]:
         oldest = self._spool.clock.now() - timedelta(seconds=self._window_seconds)
         return [day for day in self._spool.days() if day >= f"{oldest:%Y-%m-%d}"]
 
 
-def _microseconds(name: Name) -> int:
-    return (name.received - _EPOCH) // timedelta(microseconds=1)
+def _last_line(path: Path) -> history.Line:
+    """Return what the log beside a file says last. Raises: OSError."""
+    return next(reversed(history.read(path.with_name(log_name(path.name)))), {})
+
+
+def _microseconds(moment: datetime) -> int:
+    return (moment - _EPOCH) // timedelta(microseconds=1)
 
 
 def _digest(identifier: str) -> int:

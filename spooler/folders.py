@@ -11,15 +11,16 @@ import errno
 import fcntl
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from spooler import durable, history
+from spooler import durable, history, latest
 from spooler.clock import Clock, SystemClock
-from spooler.name import HIDDEN, Name, is_notification, log_name, stamp
-from spooler.state import State
+from spooler.name import HIDDEN, Name, is_notification, log_name, stamp, stamp_of
+from spooler.state import ACTIVE, State
 from spooler.units import format_size
 
 PAUSED = "paused"
@@ -107,13 +108,24 @@ class WebhookFolders:
         with durable.opened_folder(self.folder(state)) as folder:
             # RACE: whoever holds the lock has stamped a name that isn't visible yet; see `_publish`.
             fcntl.flock(folder, fcntl.LOCK_EX)
-            complete_to = stamp(self.clock.now())
+            complete_to = stamp(latest.next_stamp(latest.read(self.folder(State.REJECTED)), self.clock.now()))
             fcntl.flock(folder, fcntl.LOCK_UN)
             with os.scandir(folder) as entries:
                 for entry in entries:
                     if is_notification(entry.name):
                         (names if entry.is_file(follow_symlinks=False) else odd).append(entry.name)
         return Listing(sorted(names), sorted(odd), complete_to)
+
+    def newest_waiting(self) -> datetime | None:
+        """Return the latest stamp of all that isn't settled; None if there is none. Raises: OSError."""
+        newest = ""
+        for state in ACTIVE:
+            with suppress(PermissionError):  # what nobody here may look into holds up nothing
+                for entry in self.entries(state):
+                    if entry.name > newest and stamp_of(entry.name):
+                        newest = entry.name
+        parsed = Name.parse(newest)
+        return parsed.received if parsed else None
 
     def read(self, state: State, file_name: str, day: str = "") -> bytes:
         """Return a body.

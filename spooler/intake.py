@@ -3,31 +3,38 @@
 Owns: listing those folders, and judging names that didn't come from the receiver.
 Promises: a name is passed on only when no older one can be missing from the same listing; what somebody is
 still copying waits until its size has stood still for 2 s; what is no regular file is reported once and
-left alone.
+left alone. A clock that was set back keeps nothing waiting longer than was meant (see `spooler.latest`).
 Does not promise: to be called at the right moment; it is the truth whenever it is.
 """
 
+import math
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 
+from spooler import history
 from spooler.backlog import Backlog
 from spooler.log import get_logger
-from spooler.name import Name, identify, log_name, stamp
+from spooler.name import Name, identify, log_name, stamp, stamp_of
 from spooler.notification import Notification
 from spooler.spool import WebhookSpool
 from spooler.state import State
 
 STILL_SECONDS = 2.0
+MOVING_SECONDS = 30.0  # somebody who puts back one after another holds up the rest no longer
 
 
 class Intake:
     """Looks into one webhook's folders."""
 
-    def __init__(self, spool: WebhookSpool, *, by_contact: bool) -> None:
-        """by_contact: notifications of one contact share a lane, not only those of one id."""
+    def __init__(self, spool: WebhookSpool, *, by_contact: bool, longest_wait: float = math.inf) -> None:
+        """by_contact: notifications of one contact share a lane, not only those of one id.
+
+        longest_wait: how many seconds of waiting in `retry/` the configuration can mean.
+        """
         self._spool = spool
         self._by_contact = by_contact
+        self._longest_wait = longest_wait
         self.backlog = Backlog(self._lanes, self._order)
         self._young: set[str] = set()  # stamped after the last listing began
         self._complete_to = ""  # of the last listing
@@ -38,6 +45,7 @@ class Intake:
         self._reported: set[str] = set()
         self.look_again_soon = False  # something is there that may not be passed on yet
         self.is_moving = False  # a person is putting some back
+        self._moving_since: float | None = None
 
     def look(self) -> None:
         """List the folders and tell the backlog. Raises: OSError."""
@@ -48,16 +56,37 @@ class Intake:
         passed = [name for name in incoming.names if self._may_pass(name, incoming.complete_to)]
         # RACE: what is older than the last listing, and wasn't in it, was put back since. There may be an
         # even older one, put back just before, that this listing has missed: nothing is sure till the next.
-        self.is_moving = any(
-            name <= self._complete_to and name not in self._young and not self.backlog.has(name)
-            for name in passed
-            if Name.parse(name)
+        self.is_moving = self._is_bearable(
+            any(
+                name <= self._complete_to and name not in self._young and not self.backlog.has(name)
+                for name in passed
+                if Name.parse(name)
+            )
         )
         self._complete_to = incoming.complete_to
         self._young = {name for name in incoming.names if name > incoming.complete_to and Name.parse(name)}
         self.look_again_soon = self.is_moving or len(passed) < len(incoming.names)
         self._forget({*incoming.names, *incoming.odd, *retry.names, *retry.odd})
         self.backlog.update(passed, dict(self._due_times(retry.names)))
+        if incoming.complete_to > (now := stamp(self._spool.clock.now())):
+            self._follow_clock(now)
+
+    def _is_bearable(self, moving: bool) -> bool:
+        """Say whether those that are being put back are waited for, or have been for too long."""
+        if not moving:
+            self._moving_since = None
+            return False
+        now = self._spool.clock.monotonic()
+        if self._moving_since is None:
+            self._moving_since = now
+        return now - self._moving_since < MOVING_SECONDS
+
+    def _follow_clock(self, now: str) -> None:
+        """The clock was set back: where nothing that waits is later, let names be given by it again."""
+        # RACE: of what moves meanwhile the backlog knows, and of what has only just come, the folders.
+        if not any(stamp_of(name) > now for name in self.backlog.names()) and self._spool.follow_clock():
+            get_logger().warning("names follow the clock again", webhook=self._spool.webhook)
+            self._complete_to = now
 
     def _forget(self, there: set[str]) -> None:
         """Forget what isn't there any more: another file of that name is another one."""
@@ -97,7 +126,22 @@ class Intake:
     def _due_times(self, names: Iterable[str]) -> Iterator[tuple[str, float]]:
         for name in names:
             with suppress(FileNotFoundError):
-                yield name, self._spool.due(name)
+                yield name, self._due(name)
+
+    def _due(self, name: str) -> float:
+        """Return when one in `retry/` is due, in seconds of the epoch. Raises: FileNotFoundError."""
+        due, now = self._spool.due(name), self._spool.clock.now()
+        if due - now.timestamp() <= self._longest_wait:
+            return due
+        # A person may have made it so late. But if its last attempt is yet to come, the clock was wrong then,
+        # and it waits for as long as was meant.
+        with suppress(OSError):
+            tried = history.moment(next(reversed(self._spool.log_lines(State.RETRY, name)), {}))
+            if tried is not None and tried > now:
+                wait = min(self._longest_wait, max(0.0, due - tried.timestamp()))
+                self._spool.correct_due(name, now + timedelta(seconds=wait))
+                return self._spool.due(name)
+        return due
 
     def _order(self, name: str) -> str:
         """Return by what a name sorts: one that a person gave sorts by the file's age."""

@@ -135,9 +135,10 @@ class Receiver:
             endpoint.keyring.refresh(force=True)
 
     def sweep(self) -> None:
-        """Remove what crashed receivers left behind."""
+        """Put right what the time before this start has left behind. Raises: OSError."""
         for endpoint in self._endpoints.values():
             endpoint.spool.sweep_litter()
+            endpoint.spool.keep_order()
 
     def count_refused(self, path: str, answer: Answer, why: str, kind: Reason | None = None) -> None:
         """Count a POST to `path` that got another answer than 200; what names no webhook counts for none."""

@@ -6,6 +6,7 @@ Promises: pure; chance comes in as an argument.
 
 from collections.abc import Callable, Sequence
 
+AFTER_ERROR_SECONDS = 60.0  # until one that the disk held up is tried again; no attempt is counted
 JITTER = 0.1  # each delay gets up to this share more, so that what failed together doesn't come back together
 
 
@@ -17,3 +18,8 @@ def delay_seconds(attempt: int, delays: Sequence[float], chance: Callable[[], fl
     if attempt > len(delays):
         return None
     return delays[attempt - 1] * (1 + JITTER * chance())
+
+
+def longest_wait_seconds(delays: Sequence[float]) -> float:
+    """Return the seconds that nothing waits longer than, whatever held it up."""
+    return max([AFTER_ERROR_SECONDS, *delays]) * (1 + JITTER)

@@ -3,10 +3,13 @@
 Owns: the loop around waitress, its settings, and the deadlines of connections.
 Promises: on the way out every request that has begun is answered, and what waits to be accepted on a socket
 of our own is accepted first. A request that drips in is cut. All of them together are bounded.
+For want of descriptors connections wait to be accepted, and are, within a second of there being some.
 Does not promise: processes or signals; those are `spooler.supervisor`'s.
+Logs: that none can be accepted, once a minute.
 """
 
 import ctypes
+import errno
 import resource
 import select
 import time
@@ -21,6 +24,7 @@ from waitress.server import BaseWSGIServer, create_server
 from spooler.crowd import Crowd
 from spooler.http_requests import Channel
 from spooler.listening import BACKLOG, Listener
+from spooler.log import get_logger
 
 REQUEST_WITHIN_SECONDS = 10.0  # for all of a request to come in
 _DRAIN_SECONDS = 12.0
@@ -35,6 +39,8 @@ _LOOK_SECONDS = 1.0
 _FULL_SECONDS = 0.02  # nothing is read meanwhile, so nothing wakes the loop but answers
 _M_MMAP_THRESHOLD = -3
 _M_ARENA_MAX = -8
+_NOTHING_LEFT = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+_TELL_AGAIN_SECONDS = 60.0
 
 
 class Server:
@@ -82,6 +88,21 @@ class Server:
         self._servers = [entry for entry in self._map.values() if isinstance(entry, BaseWSGIServer)]
         for server in self._servers:
             server.channel_class = partial(Channel, self._crowd.may_read)
+            server.accept = partial(self._accept, server, server.accept)
+        self._told_at = -_TELL_AGAIN_SECONDS
+
+    def _accept(self, server: Any, accept: Callable[[], Any]) -> Any:
+        """Accept a connection; for want of descriptors or memory, leave it to wait, and don't spin on it."""
+        try:
+            return accept()
+        except OSError as error:
+            if error.errno not in _NOTHING_LEFT:
+                raise
+            server.accepting = False
+            if time.monotonic() - self._told_at >= _TELL_AGAIN_SECONDS:
+                self._told_at = time.monotonic()
+                get_logger().error("can't accept", reason=error.strerror)
+            return None
 
     def stop(self) -> None:
         """Ask for the orderly end; may be called from a signal handler."""
@@ -97,6 +118,8 @@ class Server:
                 look_at = time.monotonic() + _LOOK_SECONDS
                 each_second()
                 self._end_slow()
+                for server in self._servers:
+                    server.accepting = True
         self._drain()
 
     def _turn(self, timeout_seconds: float) -> None:

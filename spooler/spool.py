@@ -12,13 +12,13 @@ import errno
 import fcntl
 import os
 import secrets
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from spooler import durable, history
+from spooler import durable, history, latest
 from spooler.errors import SpoolUnusableError, StorageUnavailableError
 from spooler.folders import WebhookFolders
 from spooler.name import HIDDEN, SUFFIX, Name, log_name
@@ -97,7 +97,13 @@ class WebhookSpool(WebhookFolders):
         try:
             if deadline is not None and self.clock.monotonic() > deadline:
                 raise StorageUnavailableError("storing took longer than the sender waits")
-            name = Name(self.clock.now(), notification.id, notification.type)
+            known = latest.read(self.folder(State.REJECTED))
+            if known is None:  # the first one, or the folder is a new one
+                known = self.newest_waiting()
+            stamp = latest.next_stamp(known, self.clock.now())
+            # CRASH: the stamp is noted and not given; the next one is later still.
+            latest.write(self.folder(State.REJECTED), stamp)
+            name = Name(stamp, notification.id, notification.type)
             return _rename_to_free_name(hidden, str(name), folder, folder)
         finally:
             fcntl.flock(folder, fcntl.LOCK_UN)
@@ -135,6 +141,39 @@ class WebhookSpool(WebhookFolders):
             raise StorageUnavailableError(
                 f"can't write in {self.folder(State.INCOMING)}: {error.strerror}"
             ) from error
+
+    def keep_order(self) -> None:
+        """Let no name be given that sorts before one that waits already. Raises: OSError.
+
+        For the start: the clock may have been set back, and the note of the latest stamp lost, meanwhile.
+        """
+        with self._locked():
+            newest, known = self.newest_waiting(), latest.read(self.folder(State.REJECTED))
+            if newest is not None and (known is None or newest > known):
+                latest.write(self.folder(State.REJECTED), newest)
+
+    def follow_clock(self) -> bool:
+        """Give stamps by the clock again, after it was set back, if no later one waits in the folders.
+
+        Returns whether that was so. The caller knows of those that are just being moved. Raises: OSError.
+        """
+        with self._locked():
+            now, known, newest = (
+                self.clock.now(),
+                latest.read(self.folder(State.REJECTED)),
+                self.newest_waiting(),
+            )
+            if known is None or known <= now or (newest is not None and newest > now):
+                return False
+            latest.write(self.folder(State.REJECTED), now)
+            return True
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Keep the receivers from giving names meanwhile."""
+        with durable.opened_folder(self.folder(State.INCOMING)) as folder:
+            fcntl.flock(folder, fcntl.LOCK_EX)  # ends with the descriptor
+            yield
 
     def sweep_litter(self, states: Sequence[State] = (State.INCOMING, State.REJECTED)) -> int:
         """Remove what crashes left half written, older than an hour; return how many. Raises: OSError.
@@ -179,6 +218,10 @@ class WebhookSpool(WebhookFolders):
             os.utime(path, times, follow_symlinks=False)
         sync_file(path)
         return self._move("postpone", State.PROCESSING, file_name)
+
+    def correct_due(self, file_name: str, due: datetime) -> None:
+        """Let a notification that waits in `retry/` already be due at another time. Raises: OSError."""
+        os.utime(self.path(State.RETRY, file_name), (due.timestamp(), due.timestamp()), follow_symlinks=False)
 
     def _adopt(self, file_name: str) -> None:
         """Put a copy of our own in the place of a file that somebody else's user has copied here."""

@@ -24,11 +24,9 @@ from spooler.log import get_logger
 from spooler.name import Name, identify
 from spooler.notification import Notification
 from spooler.outcome import Done, GiveUp, Outcome, Release, Retry
-from spooler.retry import delay_seconds
+from spooler.retry import AFTER_ERROR_SECONDS, delay_seconds
 from spooler.spool import WebhookSpool
 from spooler.state import State
-
-_AFTER_ERROR_SECONDS = 60  # until a notification that the disk held up is tried again
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +163,7 @@ class Turn:
             # The last line may be of a move that then failed; this one says that nothing is settled.
             self._note(name, "held up by an error of the disk", released=True)
         try:
-            due = self.spool.clock.now() + timedelta(seconds=_AFTER_ERROR_SECONDS)
+            due = self.spool.clock.now() + timedelta(seconds=AFTER_ERROR_SECONDS)
             return Settled(State.RETRY, self.spool.postpone(name, due), due.timestamp())
         except OSError:
             return Settled(State.PROCESSING, name)

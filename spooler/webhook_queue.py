@@ -15,6 +15,7 @@ from spooler.config import Webhook
 from spooler.errors import SpoolUnusableError
 from spooler.intake import Intake
 from spooler.log import get_logger
+from spooler.retry import longest_wait_seconds
 from spooler.spool import WebhookSpool
 from spooler.state import State
 from spooler.turn import Settled
@@ -33,7 +34,11 @@ class WebhookQueue:
         self._webhook = webhook
         self._spool = spool
         self._clock: Clock = spool.clock
-        self._intake = Intake(spool, by_contact=webhook.processing.ordering == "contact")
+        self._intake = Intake(
+            spool,
+            by_contact=webhook.processing.ordering == "contact",
+            longest_wait=longest_wait_seconds(webhook.processing.retry_delays),
+        )
         self._backlog = self._intake.backlog
         self._look_at = 0.0  # monotonic seconds
         self._hints_count_from = 0.0

@@ -63,6 +63,10 @@ class FakeClock:
         self._now += timedelta(seconds=seconds)
         self._monotonic += seconds
 
+    def set_back(self, seconds: float) -> None:
+        """Set the wall clock wrong, or right; durations know nothing of it."""
+        self._now -= timedelta(seconds=seconds)
+
 
 class MakeSpool(Protocol):
     def __call__(self, webhook: str = "crm", *, min_free_bytes: int = 0) -> WebhookSpool: ...

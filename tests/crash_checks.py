@@ -21,7 +21,7 @@ from spooler.state import State
 
 STATES = tuple(state for state in State if state is not State.REJECTED)
 # What services remember stands under one fixed hidden name each, and may be there, or half written.
-_REMEMBERED = (".refusals", ".alerts", ".metrics")
+_REMEMBERED = (".refusals", ".stamp", ".alerts", ".metrics")
 
 _SWEPT_BY_RECEIVER = (State.INCOMING, State.REJECTED)
 

@@ -511,6 +511,112 @@ MUTATIONS = (
         (("            spool.sweep_litter(_TRIED)\n", ""),),
         ("test_processor.py::test_what_was_left_of_a_start_that_was_killed_is_swept_after_an_hour",),
     ),
+    Mutation(
+        ORDER,
+        "names go back when the clock does",
+        "latest.py",
+        (
+            (
+                "    return now if latest is None or now >= latest else latest + _MICROSECOND\n",
+                "    return now\n",
+            ),
+        ),
+        (
+            "test_clock.py::test_after_the_clock_was_set_back_a_younger_name_still_sorts_after_one_that_waits",
+            "test_clock.py::test_names_of_several_processes_rise_while_the_clock_is_set_back",
+        ),
+    ),
+    Mutation(
+        ORDER,
+        "the note of the latest stamp isn't held against the names at the start",
+        "spool.py",
+        (
+            (
+                "            if newest is not None and (known is None or newest > known):\n",
+                "            if False:\n",
+            ),
+        ),
+        ("test_clock.py::test_what_a_power_cut_took_of_the_latest_stamp_is_found_in_the_names",),
+    ),
+    Mutation(
+        ORDER,
+        "names follow the clock back past one that waits",
+        "spool.py",
+        ((" or (newest is not None and newest > now)", ""),),
+        ("test_clock.py::test_the_spool_itself_does_not_follow_the_clock_back_past_one_that_waits",),
+    ),
+    Mutation(
+        KEPT,
+        "a retry waits for as long as the clock was ahead",
+        "intake.py",
+        (("        if due - now.timestamp() <= self._longest_wait:\n", "        if True:\n"),),
+        ("test_clock.py::test_after_the_clock_was_set_back_a_retry_waits_no_longer_than_was_meant",),
+    ),
+    Mutation(
+        ONCE,
+        "what was finished at a time to come has no repeats",
+        "finished.py",
+        ((" or self._is_to_come(path)", ""),),
+        ("test_clock.py::test_a_repeat_is_known_though_the_clock_was_set_back_since",),
+    ),
+    Mutation(
+        KEPT,
+        "who puts back one after another holds up the rest without end",
+        "intake.py",
+        (("        return now - self._moving_since < MOVING_SECONDS\n", "        return True\n"),),
+        ("test_clock.py::test_one_who_puts_back_one_after_another_holds_up_the_rest_for_a_while_only",),
+    ),
+    Mutation(
+        DURABLE,
+        "a sync of the folder that fails is taken for one that didn't",
+        "durable.py",
+        (
+            (
+                "    os.fsync(folder)\n    return name\n",
+                "    with suppress(OSError):\n        os.fsync(folder)\n    return name\n",
+            ),
+            ("from contextlib import contextmanager\n", "from contextlib import contextmanager, suppress\n"),
+        ),
+        ("test_faults.py::test_when_only_the_sync_of_the_folder_fails_it_is_503_and_the_file_stays_whole",),
+    ),
+    Mutation(
+        TRUE,
+        "a file that can't be synced is left",
+        "durable.py",
+        (
+            (
+                "    except BaseException:\n        os.unlink(hidden, dir_fd=folder)\n        raise\n    finally:\n",
+                "    finally:\n",
+            ),
+        ),
+        (
+            "test_faults.py::test_what_the_disk_refuses_is_503_leaves_nothing_and_is_taken_when_the_fault_is_gone",
+        ),
+    ),
+    Mutation(
+        BOUNDED,
+        "a connection that can't be accepted is tried without a pause",
+        "server.py",
+        (("            server.accepting = False\n            if time", "            if time"),),
+        (
+            "test_faults.py::"
+            "test_when_not_even_a_connection_can_be_accepted_it_waits_without_spinning_and_is_answered_then",
+        ),
+    ),
+    Mutation(
+        KEPT,
+        "an error of the disk settles what it held up",
+        "turn.py",
+        (
+            (
+                "            return self._put_back(name)\n",
+                "            return self._give_up(name, str(error))\n",
+            ),
+        ),
+        (
+            "test_full_disks.py::test_what_waits_when_the_disk_fills_up_is_kept_costs_no_attempt_and_is_processed_when_there_is_room",
+        ),
+    ),
 )
 
 

@@ -126,9 +126,13 @@ class Site:
         return sorted(found, key=lambda path: path.name)
 
     def all_files(self) -> list[Path]:
-        """Return every file of the spool, hidden ones and logs included, but not what services count."""
+        """Return every file of the spool, hidden ones and logs included, but not what services note."""
         files = (path for path in self.spool.rglob("*") if not path.is_dir())
-        return sorted(path for path in files if path.name != ".refusals" and path.parent.name != ".metrics")
+        return sorted(
+            path
+            for path in files
+            if path.name not in {".refusals", ".stamp"} and path.parent.name != ".metrics"
+        )
 
     def script(self, text: str, name: str = "10-script") -> Path:
         path = self.root / "processors" / name

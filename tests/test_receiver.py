@@ -6,7 +6,6 @@ import hashlib
 import re
 import shutil
 import stat
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +16,7 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
+from mounts import mounted, remount
 from running_service import (
     OTHER_KEY,
     Headers,
@@ -399,27 +399,6 @@ def test_a_defect_is_503_too_for_the_sender_repeats(tmp_path: Path) -> None:
     assert "defect" in {line["event"] for line in lines}
 
 
-@contextlib.contextmanager
-def mounted(folder: Path, options: str) -> Iterator[None]:
-    """Mount an empty file system of a few hundred KiB, in memory."""
-    folder.mkdir(parents=True)
-    try:
-        mount = subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", options, "none", folder],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    except FileNotFoundError as error:
-        pytest.skip(f"nothing can be mounted here: {error}")
-    if mount.returncode:
-        pytest.skip(f"nothing can be mounted here: {mount.stderr.splitlines()[0]}")
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", "--lazy", folder], check=True)
-
-
 def test_a_full_disk_is_503_leaves_nothing_and_still_takes_what_fits(
     make_door: MakeDoor, tmp_path: Path
 ) -> None:
@@ -447,13 +426,13 @@ def test_without_inodes_it_is_503(make_door: MakeDoor, tmp_path: Path) -> None:
 def test_a_read_only_disk_is_503_and_a_restart_isnt_needed(make_door: MakeDoor, tmp_path: Path) -> None:
     with mounted(tmp_path / "site" / "spool", "size=1m"):
         door = make_door(receiver='min_free = "0KiB"')
-        subprocess.run(["mount", "-o", "remount,ro", tmp_path / "site" / "spool"], check=True)
+        remount(tmp_path / "site" / "spool", "ro")
         assert_unavailable(door, make_body())
         assert door.send(b"", method="GET", path="/healthz").status == 503
         body = make_body()
         assert door.send(body, signed(body, OTHER_KEY)).status == 401
         assert door.site.all_files() == []
-        subprocess.run(["mount", "-o", "remount,rw", tmp_path / "site" / "spool"], check=True)
+        remount(tmp_path / "site" / "spool", "rw")
         assert door.deliver(make_body()).status == 200
 
 

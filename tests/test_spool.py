@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 from conftest import FakeClock, MakeSpool, durable_calls, full_disk, tree, wait_until
 
-from spooler import history
+from spooler import history, latest
 from spooler.errors import Exit, SpoolUnusableError, StorageUnavailableError
 from spooler.name import Name, log_name
 from spooler.notification import Notification
@@ -47,8 +47,10 @@ def put(spool: WebhookSpool, state: State, name: str = "", lines: list[history.L
 
 
 def files(spool: WebhookSpool) -> dict[str, bytes | None]:
-    """Return all files of the webhook, without the folders."""
-    return {name: content for name, content in tree(spool.base).items() if content is not None}
+    """Return all files of the webhook, without the folders and the note of the latest stamp."""
+    found = tree(spool.base).items()
+    note = f"rejected/{latest.FILE_NAME}"
+    return {name: content for name, content in found if content is not None and name != note}
 
 
 # Storing.

@@ -1,0 +1,57 @@
+"""The latest stamp: what was named last in `incoming/`, so that nothing later sorts before it.
+
+Owns: the hidden file `.stamp` in a webhook's `rejected/`; its modification time is the latest stamp.
+Promises: as long as a notification waits, a later one's stamp is above its own, by whichever process, after
+a restart, and whatever the clock has done meanwhile. A clock that is right costs one stat and one utime.
+Does not promise: the right time. While something waits whose stamp lies ahead of the clock, stamps go on
+from there in microseconds; when nothing does, they follow the clock again.
+
+The callers hold the lock of `incoming/`. Stamps are in whole microseconds of the epoch.
+CRASH: nothing syncs the file. What a power cut takes of it, the receiver's start finds in the names.
+"""
+
+import os
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from spooler.durable import MODE
+from spooler.name import HIDDEN
+
+FILE_NAME = HIDDEN + "stamp"
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_END = datetime(2999, 12, 31, tzinfo=UTC)  # names know no later years
+
+
+def read(folder: Path) -> datetime | None:
+    """Return the latest stamp, as the file in `folder` tells; None if nothing does. Raises: OSError."""
+    try:
+        nanoseconds = (folder / FILE_NAME).lstat().st_mtime_ns
+    except FileNotFoundError:
+        return None
+    with suppress(OverflowError):
+        moment = _EPOCH + timedelta(microseconds=nanoseconds // 1000)
+        return moment if moment < _END else None
+    return None
+
+
+def next_stamp(latest: datetime | None, now: datetime) -> datetime:
+    """Return the stamp to give next: the clock's, unless the latest one is ahead of it."""
+    return now if latest is None or now >= latest else latest + _MICROSECOND
+
+
+def write(folder: Path, moment: datetime) -> None:
+    """Note that a stamp is given, or that the clock is to be followed again. Raises: OSError."""
+    path, nanoseconds = folder / FILE_NAME, (moment - _EPOCH) // _MICROSECOND * 1000
+    try:
+        _set(path, nanoseconds)
+    except (FileNotFoundError, PermissionError):  # not there yet, or somebody else's; the folder is ours
+        with suppress(FileNotFoundError):  # a person removed the folder: no reason not to store
+            path.unlink(missing_ok=True)
+            path.touch(MODE)
+            _set(path, nanoseconds)
+
+
+def _set(path: Path, nanoseconds: int) -> None:
+    os.utime(path, ns=(nanoseconds, nanoseconds), follow_symlinks=False)

@@ -32,6 +32,7 @@ KILL_AFTER_SECONDS = 5.0
 STOP_AFTER_SECONDS = 10.0  # what a running script is left when spooler stops
 _READ_BYTES = 64 * 1024
 _POLL_SECONDS = 0.01
+_LEFTOVER_SECONDS = 5.0  # for what was killed to end; on a busy machine each takes its time
 _LONGEST_POLL_SECONDS = 3600.0  # poll(2) counts milliseconds in 31 bits
 _DRAIN_BYTES = 1 << 20  # more than a pipe holds: a grandchild that writes on can't hold us up
 OWNER_VARIABLE = "SPOOLER_FILE"
@@ -158,7 +159,7 @@ class Runner:
             # While its leader isn't reaped, the group's number can't be another's.
             _signal_group(process.pid, signal.SIGKILL)
         process.wait()
-        give_up_at = max(grace_until, time.monotonic()) + self._kill_after_seconds
+        give_up_at = max(grace_until, time.monotonic()) + _LEFTOVER_SECONDS
         while strays := self._strays(process.pid):
             now = time.monotonic()
             if now >= give_up_at:

@@ -226,3 +226,12 @@ def test_who_stops_reading_does_not_stop_the_rest(config: Path, spool: PersonsSp
     os.close(write_end)
     assert b"Traceback" not in ended.stderr
     assert len(names(spool, State.INCOMING)) == 3
+
+
+@pytest.mark.parametrize("command", ["retry", "drop"])
+def test_one_that_is_named_in_several_ways_is_moved_once(
+    config: Path, spool: PersonsSpool, command: str
+) -> None:
+    path = put(spool, State.FAILED, "abc-1")
+    ended = spooler(config, command, "abc", "abc-1", path.name, str(path))
+    assert (ended.status, ended.err, len(ended.out.splitlines())) == (0, "", 1)

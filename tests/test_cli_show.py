@@ -1,5 +1,6 @@
 """`spooler show`: one notification with all that is known of it."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -92,3 +93,15 @@ def test_what_is_not_clear_is_one_line(
     ended = spooler(config, "show", given)
     assert (ended.status, ended.out, ended.err.count("\n")) == (status, "", 1)
     assert ended.err.startswith(says)
+
+
+def test_ids_come_from_standard_input_too(config: Path, spool: PersonsSpool) -> None:
+    put(spool, State.FAILED, "a", lines=[run_line()])
+    put(spool, State.DONE, "b")
+    listed = json.loads(spooler(config, "list", "failed", "--json").out)["id"]
+    ended = spooler(config, "show", "-", "--json", given=f"{listed}\nb\n")
+    assert [json.loads(line)["id"] for line in ended.out.splitlines()] == ["a", "b"]
+    put(spool, State.FAILED, "odd").with_suffix(".log").mkdir()
+    ended = spooler(config, "show", "-", given="nobody odd a")
+    assert (ended.status, ended.err.count("\n")) == (1, 2)
+    assert "id        a\n" in ended.out

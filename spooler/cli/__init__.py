@@ -5,14 +5,13 @@ Promises: a user's mistake never shows a traceback. Each command lives in the mo
 """
 
 import importlib
-import os
-import sys
 from collections.abc import Sequence
 from typing import Any
 
 import click
 
 from spooler import __version__
+from spooler.cli import telling
 from spooler.errors import Exit, SpoolerError
 
 COMMANDS = {
@@ -57,9 +56,15 @@ class _Commands(click.Group):
         try:
             return super().invoke(ctx)
         except BrokenPipeError:  # `spooler … | head`; click would end that with a 1
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, sys.stdout.fileno())  # for what is still in the buffer
+            telling.discard()
             return Exit.OK
+
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        try:
+            return super().make_context(*args, **extra)
+        except BrokenPipeError:  # `spooler --help | head`
+            telling.discard()
+            raise click.exceptions.Exit(Exit.OK) from None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -99,5 +104,5 @@ def _fail(line: str, status: Exit) -> int:
     from spooler.log import printable  # noqa: PLC0415 - takes its time, and most commands do well
 
     # TRUST: what was typed or read may be part of it.
-    click.echo(f"spooler: {printable(' '.join(line.split()))}", err=True)
+    telling.say(f"spooler: {printable(' '.join(line.split()))}", err=True)
     return status

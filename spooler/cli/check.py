@@ -5,7 +5,6 @@ from dataclasses import asdict
 from pathlib import Path
 
 import click
-from rich.console import Console
 from rich.text import Text
 
 from spooler import check
@@ -13,6 +12,7 @@ from spooler import config as configuration
 from spooler.check import Verdict
 from spooler.cli import certificate as certificates
 from spooler.cli.options import config_option, json_option
+from spooler.cli.screen import Screen
 from spooler.errors import Exit
 from spooler.log import printable
 
@@ -60,7 +60,7 @@ def command(
     findings = list(check.examine(known))
     if alert:
         findings.append(check.send_test_mail(known))
-    console = Console(highlight=False, soft_wrap=True)
+    console = Screen(highlight=False, soft_wrap=True)
     status = Exit.OK
     for finding in findings:
         if finding.verdict is Verdict.WRONG:

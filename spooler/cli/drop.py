@@ -7,6 +7,7 @@ import click
 from spooler import config as configuration
 from spooler.cli import asking, moving, scope
 from spooler.cli.options import config_option, dry_run_option, webhook_option, yes_option
+from spooler.cli.telling import say
 from spooler.errors import Exit
 from spooler.folders import Place
 from spooler.person import PersonsSpool
@@ -31,7 +32,7 @@ def command(ids: tuple[str, ...], webhook: str | None, dry_run: bool, yes: bool,
     """
     spools = scope.spools(configuration.load(config), webhook)
     sought = moving.seek(spools, [State.FAILED, State.RETRY], moving.read_ids(ids))
-    places = [place for one in sought for place in one.places]
+    places = moving.places(sought)
     missed = Exit.FAILED if any(one.problem for one in sought) else Exit.OK
     many = len(places) > 1 and "-" in ids
     text = f"{asking.count(len(places))} to {State.DONE}/, without any more runs"
@@ -39,7 +40,7 @@ def command(ids: tuple[str, ...], webhook: str | None, dry_run: bool, yes: bool,
         return missed
     moved, status = moving.move(places, len(places), _drop, "dropped", each=not many)
     if many:
-        click.echo(f"{asking.count(moved)} dropped")
+        say(f"{asking.count(moved)} dropped")
     return max(missed, status)
 
 

@@ -9,13 +9,13 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 import click
 
 from spooler import selection
 from spooler.cli.asking import progress
+from spooler.cli.telling import say
 from spooler.errors import Exit
 from spooler.folders import Place
 from spooler.log import printable
@@ -74,6 +74,11 @@ def seek(spools: Sequence[PersonsSpool], states: Sequence[State], texts: Sequenc
     return sought
 
 
+def places(sought: Sequence[Sought]) -> list[Place]:
+    """Return what was found, each once: two beginnings may be of one ID, or a file's name of one of them."""
+    return list(dict.fromkeys(place for one in sought for place in one.places))
+
+
 def move(
     places: Iterable[Place], total: int, act: Callable[[PersonsSpool, Place], str], done: str, *, each: bool
 ) -> tuple[int, Exit]:
@@ -103,8 +108,7 @@ def move(
             moved += 1
             alike = []
             if each:
-                with suppress(BrokenPipeError):  # who reads no further wants the rest moved all the same
-                    click.echo(f"{done}: {printable(name)}")
+                say(f"{done}: {printable(name)}")
     return moved, status
 
 
@@ -118,4 +122,4 @@ def _stopped(base: Path, error: OSError) -> str:
 
 def complain(text: str) -> None:
     """Tell of what went wrong with one of several."""
-    click.echo(f"spooler: {printable(text)}", err=True)
+    say(f"spooler: {printable(text)}", err=True)

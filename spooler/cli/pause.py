@@ -7,6 +7,7 @@ import click
 from spooler import config as configuration
 from spooler.cli import scope
 from spooler.cli.options import config_option
+from spooler.cli.telling import say
 from spooler.errors import SpoolerError
 from spooler.owner import acting_for
 
@@ -30,4 +31,4 @@ def command(webhook: str | None, config: Path | None) -> None:
                 changed = spool.pause()
         except OSError as error:
             raise SpoolerError(f"{spool.base}: can't be paused: {error.strerror}") from None
-        click.echo(f"{spool.webhook}: {'paused' if changed else 'was paused already'}")
+        say(f"{spool.webhook}: {'paused' if changed else 'was paused already'}")

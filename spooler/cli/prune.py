@@ -8,6 +8,7 @@ from spooler import config as configuration
 from spooler import pruning
 from spooler.cli import asking, moving, scope
 from spooler.cli.options import config_option, dry_run_option, webhook_option, yes_option
+from spooler.cli.telling import say
 from spooler.config import Retention
 from spooler.errors import Exit
 from spooler.owner import acting_for
@@ -58,7 +59,7 @@ def command(webhook: str | None, dry_run: bool, yes: bool, config: Path | None) 
                 removed_here, status_here = _prune(spool, loaded.retention, total)
             removed += removed_here
             status = max(status, status_here)
-    click.echo(f"{asking.count(removed)} removed")
+    say(f"{asking.count(removed)} removed")
     return status
 
 

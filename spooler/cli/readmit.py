@@ -8,6 +8,7 @@ from spooler import config as configuration
 from spooler import readmission
 from spooler.cli import asking, moving, scope
 from spooler.cli.options import config_option, dry_run_option, webhook_option, yes_option
+from spooler.cli.telling import say
 from spooler.folders import Place
 from spooler.keys import load_key
 from spooler.log import printable
@@ -41,9 +42,9 @@ def command(webhook: str | None, dry_run: bool, yes: bool, config: Path | None) 
     authentic = {verdict.place: verdict.name for verdict in verdicts if verdict.name}
     for verdict in verdicts:
         if verdict.name is None:
-            click.echo(f"stays: {printable(verdict.place.file_name)}: {printable(verdict.reason)}")
+            say(f"stays: {printable(verdict.place.file_name)}: {printable(verdict.reason)}")
     if not authentic:
-        click.echo(f"{asking.count(0)} readmitted, {len(verdicts)} stay in {State.REJECTED}/")
+        say(f"{asking.count(0)} readmitted, {len(verdicts)} stay in {State.REJECTED}/")
         return 0
     text = f"{asking.count(len(authentic))} of {State.REJECTED}/ to {State.INCOMING}/"
     if not asking.is_meant(text, yes=yes, dry_run=dry_run, ask=len(authentic) > 1):
@@ -55,5 +56,5 @@ def command(webhook: str | None, dry_run: bool, yes: bool, config: Path | None) 
         return spool.readmit(place.file_name, name)
 
     moved, status = moving.move(list(authentic), len(authentic), act, "readmitted", each=True)
-    click.echo(f"{asking.count(moved)} readmitted, {len(verdicts) - moved} stay in {State.REJECTED}/")
+    say(f"{asking.count(moved)} readmitted, {len(verdicts) - moved} stay in {State.REJECTED}/")
     return status

@@ -7,6 +7,7 @@ import click
 from spooler import config as configuration
 from spooler.cli import scope
 from spooler.cli.options import config_option
+from spooler.cli.telling import say
 from spooler.errors import SpoolerError
 from spooler.owner import acting_for
 
@@ -27,4 +28,4 @@ def command(webhook: str | None, config: Path | None) -> None:
                 changed = spool.resume()
         except OSError as error:
             raise SpoolerError(f"{spool.base}: can't be resumed: {error.strerror}") from None
-        click.echo(f"{spool.webhook}: {'goes on' if changed else 'was not paused'}")
+        say(f"{spool.webhook}: {'goes on' if changed else 'was not paused'}")

@@ -17,6 +17,7 @@ from spooler.cli.options import (
     webhook_option,
     yes_option,
 )
+from spooler.cli.telling import say
 from spooler.errors import Exit
 from spooler.folders import Place
 from spooler.owner import acting_for
@@ -66,7 +67,7 @@ def command(
     if all_:
         return _retry_all(spools, state, Filter(type_, since), yes=yes, dry_run=dry_run)
     sought = moving.seek(spools, [state], moving.read_ids(ids))
-    places = [place for one in sought for place in one.places]
+    places = moving.places(sought)
     missed = Exit.FAILED if any(one.problem for one in sought) else Exit.OK
     many = len(places) > 1 and "-" in ids
     if not places or not asking.is_meant(_text(len(places), state), yes=yes, dry_run=dry_run, ask=many):
@@ -103,7 +104,7 @@ def _move(
         with suppress(FileNotFoundError), acting_for(spool.base):
             spool.sync(State.INCOMING)
     if not each:
-        click.echo(f"{asking.count(moved)} back in {State.INCOMING}/")
+        say(f"{asking.count(moved)} back in {State.INCOMING}/")
     return status
 
 

@@ -26,32 +26,35 @@ from spooler.state import State
 def command(what: str, with_body: bool, webhook: str | None, as_json: bool, config: Path | None) -> int:
     """Show a notification, its history and its output; of several with one ID (repeats), each.
 
-    ID_OR_FILE is an ID or any unambiguous beginning of one, or the name or path of a file.
+    ID_OR_FILE is an ID or any unambiguous beginning of one, or the name or path of a file; - reads such from
+    standard input.
 
     \b
     Examples:
       spooler show 7c1f4a52
       spooler show 7c1f4a52 --json | jq .body -r | jq .
     """
-    if not what:
-        raise click.UsageError("an ID is empty")
     spools = scope.spools(configuration.load(config), webhook)
-    (sought,) = moving.seek(spools, list(State), [what])
-    if not sought.places:
-        return Exit.FAILED
-    for number, place in enumerate(sought.places):
+    sought = moving.seek(spools, list(State), moving.read_ids([what]))
+    unreadable = moving.Unreadable()
+    status = Exit.FAILED if any(one.problem for one in sought) else Exit.OK
+    for number, place in enumerate(moving.places(sought)):
         try:
             entry, lines, body = Entry.of(place), place.log_lines(), _body(place)
         except FileNotFoundError:
             moving.complain(f"{place.file_name}: isn't in {place.state}/ any more; it moved on meanwhile")
-            return Exit.FAILED
+            status = Exit.FAILED
+            continue
+        except OSError as error:
+            unreadable(place, error)
+            continue
         if as_json:
             click.echo(json.dumps({**entry.as_json(), "body": body, "history": lines}))
         else:
             if number:
                 click.echo()
             _show(entry, lines, body if with_body else None)
-    return Exit.OK
+    return max(status, unreadable.status)
 
 
 def _body(place: Place) -> str:

@@ -5,7 +5,6 @@ from itertools import zip_longest
 from pathlib import Path
 
 import click
-from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
@@ -14,6 +13,7 @@ from spooler import config as configuration
 from spooler import status
 from spooler.cli import scope
 from spooler.cli.options import config_option, json_option
+from spooler.cli.screen import Screen
 from spooler.log import printable
 from spooler.state import State
 from spooler.status import WebhookStatus
@@ -45,7 +45,7 @@ def command(as_json: bool, config: Path | None) -> None:
         members = {"webhooks": {one.webhook: one.as_json() for one in webhooks}, "disk": disk}
         click.echo(json.dumps(members))
         return
-    console = Console(highlight=False)
+    console = Screen(highlight=False)
     if not console.is_terminal:
         console.width = _WIDTH
     table = _table(webhooks)

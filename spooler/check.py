@@ -51,17 +51,26 @@ def examine(configuration: Configuration) -> Iterator[Finding]:
     """Look at everything that the configuration names."""
     user = service_user(configuration.spool)
     yield Finding(Verdict.RIGHT, "configuration", f"{configuration.path}")
-    yield from _unreadable("configuration", configuration.path, user)
-    yield from _disk(configuration)
+    yield from _told("configuration", _unreadable("configuration", configuration.path, user))
+    yield from _told("disk", _disk(configuration))
     for webhook in configuration.webhooks.values():
-        yield from _keys(webhook, user)
+        subject = f"webhook {webhook.name}"
+        yield from _told(subject, _keys(webhook, user))
         yield from _certificates(webhook, configuration)
-        yield from _folders(WebhookSpool(configuration.spool, webhook.name), user)
-        yield from _scripts(webhook, user)
+        yield from _told(subject, _folders(WebhookSpool(configuration.spool, webhook.name), user))
+        yield from _told(subject, _scripts(webhook, user))
         yield from _retention(webhook, configuration)
     yield from _port(configuration)
     yield from _processor(configuration.spool)
     yield from _alerts(configuration)
+
+
+def _told(subject: str, findings: Iterator[Finding]) -> Iterator[Finding]:
+    """Yield findings; what the caller may not even look at is one, and hides no other."""
+    try:
+        yield from findings
+    except OSError as error:
+        yield Finding(Verdict.WRONG, subject, f"{error.filename}: can't be looked at: {error.strerror}")
 
 
 def _keys(webhook: Webhook, user: User) -> Iterator[Finding]:

@@ -19,7 +19,8 @@ from typing import NamedTuple
 
 from spooler import durable, history, latest
 from spooler.clock import Clock, SystemClock
-from spooler.name import HIDDEN, Name, is_notification, log_name, stamp, stamp_of
+from spooler.name import HIDDEN, Name, identify, is_notification, log_name, stamp, stamp_of
+from spooler.notification import Notification
 from spooler.state import ACTIVE, State
 from spooler.units import format_size
 
@@ -144,6 +145,13 @@ class WebhookFolders:
     def log_lines(self, state: State, file_name: str, day: str = "") -> list[history.Line]:
         """Return the lines of a notification's log. Raises: OSError."""
         return history.read(self.path(state, log_name(file_name), day))
+
+    def identify(self, state: State, file_name: str) -> str:
+        """Return the id for the log: the name's, else the body's, else the name itself."""
+        if Name.parse(file_name) is None:
+            with suppress(OSError):
+                return Notification.read(self.read(state, file_name)).id
+        return identify(file_name)
 
     def written(self, state: State, file_name: str, day: str = "") -> datetime:
         """Return when a file was written, by its own time; now, where that is no date. Raises: OSError."""

@@ -95,13 +95,12 @@ class Intake:
                 del remembered[name]
         self._reported &= there
 
-    def report(self, name: str, what: str) -> None:
-        """Tell once of a file that is left alone."""
+    def report(self, name: str, what: str, identifier: str = "") -> None:
+        """Tell once of a file that is left alone; its id, where more than the name is known."""
         if name not in self._reported:
             self._reported.add(name)
-            get_logger().error(
-                "left alone", webhook=self._spool.webhook, id=identify(name), file=name, reason=what
-            )
+            about = {"webhook": self._spool.webhook, "id": identifier or identify(name), "file": name}
+            get_logger().error("left alone", **about, reason=what)
 
     def _may_pass(self, name: str, complete_to: str) -> bool:
         if Name.parse(name):

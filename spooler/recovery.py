@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from spooler import children, history, running
 from spooler.log import get_logger
-from spooler.name import HIDDEN, LOG_SUFFIX, SUFFIX, identify, log_name
+from spooler.name import HIDDEN, LOG_SUFFIX, SUFFIX, log_name
 from spooler.scripts import OWNER_VARIABLE
 from spooler.spool import WebhookSpool, bring_log
 from spooler.state import ACTIVE, State
@@ -51,7 +51,7 @@ def recover(spool: WebhookSpool, found: Recovered | None = None) -> Recovered:
             counted = True
             found.taken_up.append(put_back(spool, name))
         except ONE_FILES_ERRORS as error:  # no reason to hold up the rest
-            about = {"webhook": spool.webhook, "id": identify(name), "file": name}
+            about = {"webhook": spool.webhook, "id": spool.identify(State.PROCESSING, name), "file": name}
             get_logger().error("left alone", **about, reason=str(error))
             found.left[name] = counted
     if not found.left:
@@ -66,7 +66,7 @@ def count(spool: WebhookSpool, name: str, *, crashed: bool) -> None:
 
     Raises: OSError.
     """
-    _end_survivors(spool.path(State.PROCESSING, name))
+    _end_survivors(spool, name)
     if crashed:
         _count_interrupted(spool, name)
         return
@@ -80,8 +80,9 @@ def put_back(spool: WebhookSpool, name: str) -> str:
     """Put one that was counted back into `incoming/`; return the name that it has there. Raises: OSError."""
     # CRASH: the line stands and the file is still here: it counts once more. Rather so than never.
     running.clear(spool.folder(State.PROCESSING), name)
+    identifier = spool.identify(State.PROCESSING, name)
     now_named = spool.release(name)
-    get_logger().warning("taken up again", webhook=spool.webhook, id=identify(name), file=name)
+    get_logger().warning("taken up again", webhook=spool.webhook, id=identifier, file=name)
     return now_named
 
 
@@ -94,15 +95,15 @@ def let_go(spool: WebhookSpool, name: str) -> None:
         bring_log(log, spool.path(State.INCOMING, log.name))
 
 
-def _end_survivors(path: Path) -> None:
+def _end_survivors(spool: WebhookSpool, name: str) -> None:
     """End a script that outlived the processor: it must not run beside the next attempt."""
+    path = spool.path(State.PROCESSING, name)
     give_up_at = time.monotonic() + _SURVIVOR_SECONDS
     while survivors := children.find_by_environment(OWNER_VARIABLE, str(path)):
         children.kill(survivors)
         if time.monotonic() > give_up_at:
-            get_logger().error(
-                "left behind", id=identify(path.name), processes=sorted(survivors), file=path.name
-            )
+            about = {"webhook": spool.webhook, "id": spool.identify(State.PROCESSING, name), "file": name}
+            get_logger().error("left behind", **about, processes=sorted(survivors))
             return
         time.sleep(0.01)
 

@@ -24,7 +24,6 @@ from pathlib import Path
 
 from spooler import children
 from spooler.log import get_logger
-from spooler.name import identify
 from spooler.outcome import CANNOT_EXECUTE, NOT_FOUND, Exit
 
 OUTPUT_BYTES = 16 * 1024
@@ -36,6 +35,7 @@ _LEFTOVER_SECONDS = 5.0  # for what was killed to end; on a busy machine each ta
 _LONGEST_POLL_SECONDS = 3600.0  # poll(2) counts milliseconds in 31 bits
 _DRAIN_BYTES = 1 << 20  # more than a pipe holds: a grandchild that writes on can't hold us up
 OWNER_VARIABLE = "SPOOLER_FILE"
+_ID_VARIABLE = "SPOOLER_ID"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ class Runner:
         self._kill_after_seconds = kill_after_seconds
         # RACE: a child that was just started must not be taken for a stray of another's.
         self._lock = threading.Lock()
-        self._leaders: dict[int, str] = {}
+        self._leaders: dict[int, Mapping[str, str]] = {}  # the environment of each
         children.adopt_orphans()
 
     def run(
@@ -118,7 +118,7 @@ class Runner:
                 start_new_session=True,
                 bufsize=0,
             )
-            self._leaders[process.pid] = environment.get(OWNER_VARIABLE, "")
+            self._leaders[process.pid] = environment
         return process
 
     def _wait(self, process: "subprocess.Popen[bytes]", output: "_Output", deadline: float) -> Exit | None:
@@ -163,8 +163,8 @@ class Runner:
         while strays := self._strays(process.pid):
             now = time.monotonic()
             if now >= give_up_at:
-                owner = self._leaders.get(process.pid, "")
-                log = get_logger().bind(id=identify(os.path.basename(owner)))  # noqa: PTH119
+                identifier = self._leaders[process.pid].get(_ID_VARIABLE)
+                log = get_logger().bind(id=identifier)
                 log.warning("left behind", processes=sorted(strays), script=str(process.args))
                 return
             if now >= grace_until:
@@ -175,7 +175,11 @@ class Runner:
     def _strays(self, leader: int) -> set[int]:
         """Reap the orphans that have ended, and return those that live and may only be this script's."""
         with self._lock:
-            others = {pid: owner for pid, owner in self._leaders.items() if pid != leader}
+            others = {
+                pid: environment.get(OWNER_VARIABLE, "")
+                for pid, environment in self._leaders.items()
+                if pid != leader
+            }
             orphans = children.all_children() - others.keys()
         return {
             orphan

@@ -183,7 +183,7 @@ class WebhookQueue:
                         self._stuck[name] = stuck._replace(counted=True)
                     now_named = recovery.put_back(self._spool, name)
                 except recovery.ONE_FILES_ERRORS as error:
-                    self._intake.report(name, str(error))
+                    self._intake.report(name, str(error), self._spool.identify(State.PROCESSING, name))
                     continue
                 if stuck.crashed:
                     self._suspects.add(now_named)

@@ -212,3 +212,24 @@ def test_a_name_that_can_be_no_hosts_is_told_and_the_rest_is_looked_at(
     receiver = f'[receiver]\nlisten = "{host}:80"\n'
     findings = look(write_config(tmp_path, receiver, key=key_pair.public_pem))
     assert f"nothing answers at {host}:80: " in texts(findings, Verdict.NOTICE)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_what_the_caller_may_not_look_into_is_wrong_and_hides_no_other_finding(
+    open_to_all: Path, key_pair: KeyPair
+) -> None:
+    key = open_to_all / "key.pem"
+    shutil.copy(key_pair.public_pem, key)
+    path = write_config(open_to_all, RECEIVER.format(port=free_port()), key=key)
+    for place in (path, key):
+        place.chmod(0o644)
+    WebhookSpool(open_to_all / "spool", "crm").prepare()
+    (open_to_all / "spool" / "crm").chmod(0o700)
+    os.seteuid(NOBODY)
+    try:
+        found = look(path)
+    finally:
+        os.seteuid(0)
+    assert "webhook crm: " in (wrong := texts(found, Verdict.WRONG))
+    assert "can't be looked at: Permission denied" in wrong
+    assert "alerts: " in texts(found, Verdict.NOTICE)

@@ -1,5 +1,6 @@
 """`spooler status`: counts, ages and the disk, services up or down."""
 
+import json
 import os
 import pty
 import re
@@ -125,3 +126,15 @@ def on_a_terminal_of(config: Path, columns: int) -> str:
                 shown += piece
     os.close(master)
     return re.sub(r"\x1b\[[0-9;]*m", "", shown.decode())
+
+
+def test_a_webhook_that_cannot_be_looked_at_hides_no_other(config: Path) -> None:
+    put(make_spool(config, "shop"), State.FAILED, "a")
+    odd = make_spool(config).folder(State.RETRY)
+    odd.rmdir()
+    odd.touch()
+    for arguments in (["status", "--json"], ["status"]):
+        ended = spooler(config, *arguments)
+        assert (ended.status, ended.err) == (1, f"spooler: {odd}: Not a directory\n")
+        assert "shop" in ended.out
+    assert json.loads(spooler(config, "status", "--json").out)["webhooks"]["shop"]["states"]["failed"] == 1

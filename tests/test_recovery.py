@@ -11,6 +11,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
+import structlog
 from conftest import FakeClock, MakeSpool, tree
 
 from spooler import history, running
@@ -366,3 +367,16 @@ def _check_somebody_elses(spool: WebhookSpool) -> None:
 def _recover_as(spool: WebhookSpool, user: int) -> Recovered:
     os.setuid(user)
     return recover(spool)
+
+
+def test_one_that_somebody_named_by_hand_is_logged_by_its_own_id(make_spool: MakeSpool) -> None:
+    spool = make_spool()
+    for name in ("a.json", "b.json"):
+        spool.path(PROCESSING, name).write_text(f'{{"EventUniqueID": "id-of-{name[0]}"}}')
+    spool.path(PROCESSING, "b.log").mkdir()
+    with structlog.testing.capture_logs() as logged:
+        recover(spool)
+    assert [(line["event"], line["id"]) for line in logged] == [
+        ("taken up again", "id-of-a"),
+        ("left alone", "id-of-b"),
+    ]

@@ -11,9 +11,10 @@ from rich.text import Text
 
 from spooler import config as configuration
 from spooler import status
-from spooler.cli import scope
+from spooler.cli import moving, scope
 from spooler.cli.options import config_option, json_option
 from spooler.cli.screen import Screen
+from spooler.errors import Exit
 from spooler.log import printable
 from spooler.state import State
 from spooler.status import WebhookStatus
@@ -28,7 +29,7 @@ _STYLES = {State.RETRY: "yellow", State.FAILED: "bold red", State.REJECTED: "mag
 @click.command(name="status")
 @json_option
 @config_option
-def command(as_json: bool, config: Path | None) -> None:
+def command(as_json: bool, config: Path | None) -> int:
     """Show for each webhook how many notifications are in each state, the oldest that waits, and the disk.
 
     Read off the folders; the services may be down.
@@ -39,12 +40,19 @@ def command(as_json: bool, config: Path | None) -> None:
       spooler status --json | jq '.webhooks.crm.states.failed'
     """
     loaded = configuration.load(config)
-    webhooks = status.of_webhooks(loaded, scope.spools(loaded))
+    webhooks: list[WebhookStatus] = []
+    ended = Exit.OK
+    for spool in scope.spools(loaded):
+        try:
+            webhooks += status.of_webhooks(loaded, [spool])
+        except OSError as error:
+            moving.complain(f"{error.filename or spool.base}: {error.strerror}")
+            ended = Exit.FAILED
     disk = status.of_disk(loaded)
     if as_json:
         members = {"webhooks": {one.webhook: one.as_json() for one in webhooks}, "disk": disk}
         click.echo(json.dumps(members))
-        return
+        return ended
     console = Screen(highlight=False)
     if not console.is_terminal:
         console.width = _WIDTH
@@ -64,6 +72,7 @@ def command(as_json: bool, config: Path | None) -> None:
     free = f"disk: {format_size(disk['free_bytes'])}{inodes} free; min_free is "
     style = "bold red" if disk["shortage"] else ""
     console.print(Text(free + format_size(disk["min_free_bytes"]), style), soft_wrap=True)
+    return ended
 
 
 def _table(webhooks: list[WebhookStatus]) -> Table:

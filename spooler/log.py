@@ -9,6 +9,7 @@ Does not promise: rotation or storage; that is the journal's.
 
 import logging
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import TextIO, cast
 
@@ -17,6 +18,7 @@ from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
 
 # First in a line, in this order, where they are known.
 _LEADING = ["timestamp", "level", "event", "webhook", "id"]
+_RENDER = structlog.processors.LogfmtRenderer(key_order=_LEADING, drop_missing=True, bool_as_flag=False)
 
 
 def _escape(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
@@ -59,6 +61,12 @@ def get_logger() -> FilteringBoundLogger:
     return logger
 
 
+def line(level: str, event: str, values: Mapping[str, object]) -> str:
+    """Return an event as its line reads in the log, but for the time, which the journal adds."""
+    said: EventDict = {"level": level, "event": event, **values}
+    return str(_RENDER(None, level, _escape(None, level, said)))
+
+
 def configure(stream: TextIO | None = None) -> None:
     """Send all log lines of this process to `stream` (standard error by default)."""
     unfailing = cast(TextIO, _BestEffort(stream or sys.stderr))
@@ -68,9 +76,8 @@ def configure(stream: TextIO | None = None) -> None:
         structlog.processors.format_exc_info,
         _escape,
     ]
-    render = structlog.processors.LogfmtRenderer(key_order=_LEADING, drop_missing=True, bool_as_flag=False)
     structlog.configure(
-        processors=[*shared, render],
+        processors=[*shared, _RENDER],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         logger_factory=structlog.WriteLoggerFactory(file=unfailing),
         cache_logger_on_first_use=True,
@@ -79,7 +86,7 @@ def configure(stream: TextIO | None = None) -> None:
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, render],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, _RENDER],
         )
     )
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)

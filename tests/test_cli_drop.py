@@ -1,5 +1,8 @@
 """`spooler drop`: a person's decision that nothing is run any more."""
 
+import os
+import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -57,3 +60,34 @@ def test_beside_a_processor_neither_it_nor_a_repeat_of_it_is_run(tmp_path: Path)
         assert (tmp_path / "ran").read_text().split() == ["a", "b"]
         dropped, repeat = site.files("done")
     assert "a repeat of " + dropped.name in repeat.with_suffix(".log").read_text()
+
+
+_JOURNAL = Path("/dev/log")
+
+
+@pytest.fixture
+def journal() -> Iterator[socket.socket]:
+    """Stand where the journal takes what syslog(3) writes."""
+    if _JOURNAL.exists() or os.geteuid() != 0:
+        pytest.skip("there is a journal already, or nobody may stand in for it")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as taken:
+        taken.settimeout(10)
+        taken.bind(str(_JOURNAL))
+        _JOURNAL.chmod(0o666)
+        try:
+            yield taken
+        finally:
+            _JOURNAL.unlink()
+
+
+def test_the_journal_tells_who_dropped_it_by_its_id(tmp_path: Path, journal: socket.socket) -> None:
+    config = write_config(tmp_path)
+    path = make_spool(config).path(State.FAILED, "by\nhand.json")
+    path.write_text('{"EventUniqueID": "id-of-mine"}')
+    assert spooler(config, "drop", "id-of-mine").status == 0
+    while "id=id-of-mine" not in (said := journal.recv(4096).decode()):
+        pass  # of a test beside this one
+    head, _, told = said.partition("level=info ")
+    assert "spooler[" in head
+    assert told.startswith(r"event=dropped webhook=crm id=id-of-mine file=")
+    assert "\n" not in told

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from spooler import config as configuration
-from spooler.cli import asking, moving, scope
+from spooler.cli import asking, journal, moving, scope
 from spooler.cli.options import config_option, dry_run_option, webhook_option, yes_option
 from spooler.cli.telling import say
 from spooler.errors import Exit
@@ -45,4 +45,7 @@ def command(ids: tuple[str, ...], webhook: str | None, dry_run: bool, yes: bool,
 
 
 def _drop(spool: PersonsSpool, place: Place) -> str:
-    return spool.drop(place.state, place.file_name)
+    identifier = spool.identify(place.state, place.file_name)
+    name = spool.drop(place.state, place.file_name)
+    journal.tell("dropped", webhook=spool.webhook, id=identifier, file=name, by=spool.who)
+    return name

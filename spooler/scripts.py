@@ -162,13 +162,13 @@ class Runner:
         give_up_at = max(grace_until, time.monotonic()) + _LEFTOVER_SECONDS
         while strays := self._strays(process.pid):
             now = time.monotonic()
+            if now >= grace_until:  # also when it is late already: the machine may have stood still
+                children.kill(strays)
             if now >= give_up_at:
                 identifier = self._leaders[process.pid].get(_ID_VARIABLE)
                 log = get_logger().bind(id=identifier)
                 log.warning("left behind", processes=sorted(strays), script=str(process.args))
                 return
-            if now >= grace_until:
-                children.kill(strays)
             output.drain()
             time.sleep(_POLL_SECONDS)
 

@@ -279,7 +279,7 @@ MUTATIONS = (
         ONCE,
         "scripts that outlived a crash go on beside the next attempt",
         "recovery.py",
-        (("    _end_survivors(spool.path(State.PROCESSING, name))\n", ""),),
+        (("    _end_survivors(spool, name)\n", ""),),
         ("test_recovery.py::test_a_script_that_outlived_the_processor_is_ended_before_the_next_attempt",),
     ),
     Mutation(
@@ -487,7 +487,7 @@ MUTATIONS = (
         ONCE,
         "what a killed processor had started lives on",
         "recovery.py",
-        (("    _end_survivors(spool.path(State.PROCESSING, name))\n", ""),),
+        (("    _end_survivors(spool, name)\n", ""),),
         (f"{_KILLED}[recovery]",),
     ),
     Mutation(

@@ -53,7 +53,11 @@ class Intake:
         retry = self._spool.listing(State.RETRY)
         for name in (*incoming.odd, *retry.odd):
             self.report(name, "is no regular file")
-        passed = [name for name in incoming.names if self._may_pass(name, incoming.complete_to)]
+        # Of what was there already the last time nothing older can be missing, nor of what is older than that;
+        # though such a name lies ahead of the clock (it was given, and brought back, by hand).
+        known_young = self._young.intersection(incoming.names)
+        complete_to = max(incoming.complete_to, max(known_young, default=""))
+        passed = [name for name in incoming.names if self._may_pass(name, complete_to)]
         # RACE: what is older than the last listing, and wasn't in it, was put back since. There may be an
         # even older one, put back just before, that this listing has missed: nothing is sure till the next.
         self.is_moving = self._is_bearable(
@@ -105,8 +109,8 @@ class Intake:
     def _may_pass(self, name: str, complete_to: str) -> bool:
         if Name.parse(name):
             # RACE: a listing may show a file that was stored while it was made, and not an older one that
-            # was stored a moment before. What was there already the last time has nothing to wait for.
-            return name <= complete_to or name in self._young
+            # was stored a moment before.
+            return name <= complete_to
         # Where a log stands beside it, it has had a turn: younger ones may not get past it now.
         return self._spool.path(State.INCOMING, log_name(name)).exists() or self._stands_still(name)
 

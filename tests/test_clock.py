@@ -235,6 +235,22 @@ def test_what_is_stored_while_the_clock_is_behind_is_passed_on_at_the_first_look
     assert not intake.look_again_soon
 
 
+def test_what_is_put_back_under_names_to_come_keeps_its_order(spool: WebhookSpool, clock: FakeClock) -> None:
+    older, younger = store(spool, "older"), store(spool, "younger")
+    aside = spool.base / older
+    spool.path(State.INCOMING, older).rename(aside)
+    intake = Intake(spool, by_contact=True)
+    step(clock, -DAY)
+    spool.path(State.REJECTED, ".stamp").unlink()  # the names are nothing that a receiver gave
+    intake.look()
+    aside.rename(spool.path(State.INCOMING, older))
+    intake.look()
+    found = intake.backlog.peek(clock.now().timestamp())
+    assert found is not None
+    assert found[2] == older
+    assert younger in intake.backlog.names()
+
+
 @pytest.mark.parametrize("waits_in", [State.INCOMING, State.PROCESSING, State.RETRY])
 def test_the_spool_itself_does_not_follow_the_clock_back_past_one_that_waits(
     spool: WebhookSpool, clock: FakeClock, waits_in: State

@@ -49,7 +49,7 @@ def test_what_is_no_id_moves_nothing_and_is_told_in_one_line(command: str, text:
         if ID.startswith(text) and text:
             return  # it is one
         assert tree(spool.base) == before
-        assert ended.status in {1, 2} if text != "-" or command == "show" else {0, 1, 2}
+        assert ended.status in ({0, 1, 2} if text == "-" else {1, 2})
         assert ended.out == ""
         assert ended.err.startswith("spooler: ") or text == "-"
         assert ended.err.count("\n") <= 1

@@ -53,8 +53,8 @@ class Intake:
         retry = self._spool.listing(State.RETRY)
         for name in (*incoming.odd, *retry.odd):
             self.report(name, "is no regular file")
-        # Of what was there already the last time nothing older can be missing, nor of what is older than that;
-        # though such a name lies ahead of the clock (it was given, and brought back, by hand).
+        # Of what was there the last time already nothing older can be missing, nor of what is older than
+        # that; though such a name lies ahead of the clock (it was given, and brought back, by hand).
         known_young = self._young.intersection(incoming.names)
         complete_to = max(incoming.complete_to, max(known_young, default=""))
         passed = [name for name in incoming.names if self._may_pass(name, complete_to)]

@@ -115,7 +115,7 @@ class FinishedIds:
             return None
         for received, day in known:
             path = self._find(name, received, day)
-            if path and (of_any_age or received < own or self._is_to_come(path)):
+            if path and (of_any_age or received < own or self._clock_was_ahead(path, received)):
                 return path
         return None
 
@@ -162,11 +162,13 @@ class FinishedIds:
         in_window = (self._spool.clock.now() - finished).total_seconds() <= self._window_seconds
         return in_window and REPEATS not in last and not is_test
 
-    def _is_to_come(self, path: Path) -> bool:
-        """Say whether a file was finished at a time to come: by a clock that was set back since."""
+    def _clock_was_ahead(self, path: Path, received: int) -> bool:
+        """Say whether a file was finished at a time to come, or before it was received (microseconds of the
+        epoch): by a clock that was set back since, so that its name tells nothing of who came first.
+        """
         with suppress(OSError):
             said = history.moment(_last_line(path))
-            return said is not None and said > self._spool.clock.now()
+            return said is not None and (said > self._spool.clock.now() or _microseconds(said) < received)
         return False
 
     def _days_in_window(self) -> list[str]:

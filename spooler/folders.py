@@ -118,12 +118,15 @@ class WebhookFolders:
         return Listing(sorted(names), sorted(odd), complete_to)
 
     def newest_waiting(self) -> datetime | None:
-        """Return the latest stamp of all that isn't settled; None if there is none. Raises: OSError."""
-        newest = ""
+        """Return the latest stamp of all that isn't settled; None if there is none.
+
+        One that a person gave, and no clock can have said, is none.
+        """
+        newest, end = "", stamp(latest.END)
         for state in ACTIVE:
-            with suppress(PermissionError):  # what nobody here may look into holds up nothing
+            with suppress(OSError):  # what nobody here may look into holds up nothing
                 for entry in self.entries(state):
-                    if entry.name > newest and stamp_of(entry.name):
+                    if newest < entry.name < end and stamp_of(entry.name):
                         newest = entry.name
         parsed = Name.parse(newest)
         return parsed.received if parsed else None

@@ -24,6 +24,7 @@ from spooler.receiver import BEGUN
 
 _VERSIONS = ("1.0", "1.1")
 _LINGER_SECONDS = 2.0
+_SLOW_SECONDS = 0.5  # for a body to come in, while others wait for the room
 # Sizes, extensions and trailers of chunks; more of them than of the body is no sender's.
 _CHUNKING_BYTES = 64 << 10
 
@@ -67,6 +68,14 @@ class _Parser(HTTPRequestParser):  # type: ignore[misc] # waitress ships no type
         """What it takes of memory, of its header and of its body."""
         header: int = self.header_bytes_received
         return header + (0 if self.body_rcv is None else self.body_bytes_received)
+
+    @property
+    def bytes_to_come(self) -> int:
+        """How much more of its body there may be; of chunks nobody knows. 0 before the header is whole."""
+        if self.completed or not self.headers_finished:
+            return 0
+        whole: int = self.adj.max_request_body_size if self.chunked else self.content_length
+        return max(0, whole - self.body_bytes_received)
 
     def drop(self) -> None:
         """Give back what its body takes."""
@@ -160,6 +169,8 @@ class Channel(HTTPChannel):  # type: ignore[misc]
     error_task_class = _ErrorTask
     request: Any = None  # on its way in
     lingers = False  # what the sender is still sending is to be read before the connection is closed
+    is_held_back = False  # until there is room for the rest of its request
+    _let_read_at = 0.0  # monotonic seconds
     _lingers_until: float | None = None
 
     def __init__(self, may_read: Callable[[], bool], *given: Any, **named: Any) -> None:
@@ -167,7 +178,28 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         super().__init__(*given, **named)
 
     def readable(self) -> bool:
-        return self._may_read() and bool(super().readable())
+        return self._may_read() and not self.is_held_back and bool(super().readable())
+
+    def let_read(self) -> None:
+        """Go on reading; from now on it's the other side that takes its time."""
+        self.is_held_back = False
+        self._let_read_at = time.monotonic()
+
+    @property
+    def reads_since(self) -> float:
+        """Since when the request on its way in has been read (monotonic seconds)."""
+        begun: float = self.request.begun
+        return max(self._let_read_at, begun)
+
+    def is_slow(self, now: float) -> bool:
+        """Say whether a request on its way in takes its time, at that moment (monotonic seconds)."""
+        return now - self.reads_since > _SLOW_SECONDS
+
+    @property
+    def bytes_to_come(self) -> int:
+        """What more the request may take that is on its way in."""
+        parser: _Parser | None = self.request
+        return 0 if parser is None else parser.bytes_to_come
 
     @property
     def bytes_coming(self) -> int:
@@ -211,6 +243,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         self._refuse(_NoRoomError("too much comes in at once"))
 
     def _refuse(self, error: Error) -> None:
+        self.is_held_back = False
         with self.requests_lock:
             self.request.drop()
             if self.will_close or self.close_when_flushed:  # it was behind a request that is the last

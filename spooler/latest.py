@@ -21,36 +21,42 @@ from spooler.name import HIDDEN
 FILE_NAME = HIDDEN + "stamp"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-_END = datetime(2999, 12, 31, tzinfo=UTC)  # names know no later years
+END = datetime(2400, 1, 1, tzinfo=UTC)  # file systems know no time that is much later
 
 
 def read(folder: Path) -> datetime | None:
-    """Return the latest stamp, as the file in `folder` tells; None if nothing does. Raises: OSError."""
-    try:
+    """Return the latest stamp, as the file in `folder` tells; None if nothing does, or nobody may look."""
+    with suppress(OSError, OverflowError):
         nanoseconds = (folder / FILE_NAME).lstat().st_mtime_ns
-    except FileNotFoundError:
-        return None
-    with suppress(OverflowError):
         moment = _EPOCH + timedelta(microseconds=nanoseconds // 1000)
-        return moment if moment < _END else None
+        return moment if moment < END else None
     return None
 
 
 def next_stamp(latest: datetime | None, now: datetime) -> datetime:
     """Return the stamp to give next: the clock's, unless the latest one is ahead of it."""
-    return now if latest is None or now >= latest else latest + _MICROSECOND
+    return now if latest is None or now > latest else latest + _MICROSECOND
 
 
-def write(folder: Path, moment: datetime) -> None:
-    """Note that a stamp is given, or that the clock is to be followed again. Raises: OSError."""
+def write(folder: Path, moment: datetime) -> bool:
+    """Note that a stamp is given, or that the clock is to be followed again.
+
+    Returns whether that is noted. If not (the folder is gone, or nobody may write in it), that's no reason
+    not to store.
+    """
     path, nanoseconds = folder / FILE_NAME, (moment - _EPOCH) // _MICROSECOND * 1000
     try:
         _set(path, nanoseconds)
     except (FileNotFoundError, PermissionError):  # not there yet, or somebody else's; the folder is ours
-        with suppress(FileNotFoundError):  # a person removed the folder: no reason not to store
+        try:
             path.unlink(missing_ok=True)
             path.touch(MODE)
             _set(path, nanoseconds)
+        except OSError:
+            return False
+    except OSError:
+        return False
+    return True
 
 
 def _set(path: Path, nanoseconds: int) -> None:

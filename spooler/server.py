@@ -37,6 +37,7 @@ _MAX_HEADER_BYTES = 16 << 10
 _OVER_LIMIT_BYTES = 1 << 20  # more than is read at once
 _LOOK_SECONDS = 1.0
 _FULL_SECONDS = 0.02  # nothing is read meanwhile, so nothing wakes the loop but answers
+_SCARCE_SECONDS = 0.1  # some wait for room, and others may have to make it
 _M_MMAP_THRESHOLD = -3
 _M_ARENA_MAX = -8
 _NOTHING_LEFT = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
@@ -125,6 +126,8 @@ class Server:
     def _turn(self, timeout_seconds: float) -> None:
         if self._crowd.is_full:
             timeout_seconds = min(timeout_seconds, _FULL_SECONDS)
+        if self._crowd.is_scarce:
+            timeout_seconds = min(timeout_seconds, _SCARCE_SECONDS)
         wasyncore.loop(timeout=timeout_seconds, map=self._map, use_poll=True, count=1)
         channels = self._channels()
         if _MANY_CONNECTIONS < len(channels) <= self._connections:

@@ -97,16 +97,20 @@ class WebhookSpool(WebhookFolders):
         try:
             if deadline is not None and self.clock.monotonic() > deadline:
                 raise StorageUnavailableError("storing took longer than the sender waits")
-            known = latest.read(self.folder(State.REJECTED))
-            if known is None:  # the first one, or the folder is a new one
-                known = self.newest_waiting()
-            stamp = latest.next_stamp(known, self.clock.now())
-            # CRASH: the stamp is noted and not given; the next one is later still.
-            latest.write(self.folder(State.REJECTED), stamp)
-            name = Name(stamp, notification.id, notification.type)
+            name = Name(self._next_stamp(), notification.id, notification.type)
             return _rename_to_free_name(hidden, str(name), folder, folder)
         finally:
             fcntl.flock(folder, fcntl.LOCK_UN)
+
+    def _next_stamp(self) -> datetime:
+        rejected, now = self.folder(State.REJECTED), self.clock.now()
+        known = latest.read(rejected)
+        stamp = latest.next_stamp(known, now)
+        # CRASH: the stamp is noted and not given; the next one is later still.
+        if known is None or not latest.write(rejected, stamp):  # the first one, or it can't be noted
+            stamp = latest.next_stamp(self.newest_waiting(), now)
+            latest.write(rejected, stamp)
+        return stamp
 
     def refuse(self, body: bytes, notification: Notification, line: history.Line) -> str:
         """Keep a refused request in `rejected/`, with its log line; unsynced. Raises: OSError."""
@@ -165,8 +169,7 @@ class WebhookSpool(WebhookFolders):
             )
             if known is None or known <= now or (newest is not None and newest > now):
                 return False
-            latest.write(self.folder(State.REJECTED), now)
-            return True
+            return latest.write(self.folder(State.REJECTED), now)
 
     @contextmanager
     def _locked(self) -> Iterator[None]:

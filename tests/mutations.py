@@ -409,7 +409,7 @@ MUTATIONS = (
         BOUNDED,
         "bodies on their way in are kept, however many",
         "crowd.py",
-        (("        if waiting + coming > self._max_bytes:\n", "        if False:\n"),),
+        (("        self._make_room(coming, held_bytes)\n", "        pass\n"),),
         (
             "test_crowd.py::test_bodies_that_dont_end_are_given_up_when_they_are_too_much_and_honest_ones_are_not",
         ),
@@ -425,8 +425,15 @@ MUTATIONS = (
         BOUNDED,
         "the largest body goes first, and not the slowest",
         "crowd.py",
-        ((" * (now - channel.request.begun) ** 2,\n", ",\n"),),
+        ((" * (now - one.reads_since) ** 2,\n", ",\n"),),
         ("test_crowd.py::test_a_large_body_that_comes_in_swiftly_outlasts_many_that_linger",),
+    ),
+    Mutation(
+        BOUNDED,
+        "all bodies are read at once, and none gets to its end",
+        "crowd.py",
+        (("                channel.is_held_back = True\n", "                pass\n"),),
+        ("test_crowd.py::test_many_honest_senders_at_once_take_turns_and_none_is_refused",),
     ),
     Mutation(
         BOUNDED,
@@ -517,7 +524,7 @@ MUTATIONS = (
         "latest.py",
         (
             (
-                "    return now if latest is None or now >= latest else latest + _MICROSECOND\n",
+                "    return now if latest is None or now > latest else latest + _MICROSECOND\n",
                 "    return now\n",
             ),
         ),
@@ -556,7 +563,7 @@ MUTATIONS = (
         ONCE,
         "what was finished at a time to come has no repeats",
         "finished.py",
-        ((" or self._is_to_come(path)", ""),),
+        ((" or self._clock_was_ahead(path, received)", ""),),
         ("test_clock.py::test_a_repeat_is_known_though_the_clock_was_set_back_since",),
     ),
     Mutation(

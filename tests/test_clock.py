@@ -99,6 +99,51 @@ def test_the_note_is_made_anew_when_the_folders_are_others(spool: WebhookSpool, 
     assert older < store(spool, "younger")
 
 
+def test_of_two_at_the_same_microsecond_the_younger_sorts_after_the_older(spool: WebhookSpool) -> None:
+    assert store(spool, "b") < store(spool, "a")
+
+
+def test_where_the_latest_stamp_cant_be_noted_all_is_stored_in_order_all_the_same(
+    spool: WebhookSpool, clock: FakeClock
+) -> None:
+    older = store(spool, "older")
+    rejected = spool.folder(State.REJECTED)
+    (rejected / ".stamp").unlink()
+    rejected.rmdir()
+    rejected.touch()  # nothing can be made in it, whoever tries
+    spool.keep_order()
+    step(clock, 1.0)
+    first = store(spool, "first")
+    step(clock, -DAY)
+    assert older < first < store(again(spool), "second")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to make a file that nobody may change")
+def test_a_note_that_nobody_may_change_refuses_nothing(spool: WebhookSpool, clock: FakeClock) -> None:
+    older = store(spool, "older")
+    note = spool.folder(State.REJECTED) / ".stamp"
+    if subprocess.run(["chattr", "+i", note], check=False).returncode:
+        pytest.skip("this file system has no such files")
+    try:
+        step(clock, 1.0)
+        first = store(spool, "first")
+        step(clock, -DAY)
+        assert older < first < store(again(spool), "second")
+    finally:
+        subprocess.run(["chattr", "-i", note], check=True)
+
+
+@pytest.mark.parametrize("received", ["29991231T235959.999999Z", "29991231T120000.000000Z"])
+def test_a_name_that_a_person_gave_for_the_end_of_time_drags_no_other_along(
+    spool: WebhookSpool, received: str
+) -> None:
+    (spool.folder(State.INCOMING) / f"{received}_by-hand_test.json").write_text("{}")
+    spool.keep_order()
+    names = [store(spool, identifier) for identifier in "cba"]
+    assert names == sorted(names)
+    assert all(name.startswith("20") for name in names)
+
+
 def test_names_of_several_processes_rise_while_the_clock_is_set_back(spool: WebhookSpool) -> None:
     program = """
 import sys
@@ -388,3 +433,20 @@ def test_one_who_puts_back_one_after_another_holds_up_the_rest_for_a_while_only(
     intake.look()
     assert not intake.is_moving
     assert waiting in set(intake.backlog.names())
+
+
+def test_a_repeat_of_what_was_named_by_a_clock_that_was_ahead_and_finished_by_a_right_one_is_a_repeat(
+    spool: WebhookSpool, clock: FakeClock
+) -> None:
+    step(clock, DAY / 2)
+    name = store(spool, "one")
+    step(clock, -DAY / 2)
+    finished = FinishedIds(spool, DAY)
+    spool.claim(State.INCOMING, name)
+    spool.record(State.PROCESSING, name, history.note(clock.now(), "the script answered 0"))
+    finished.add(spool.finish(name))
+    step(clock, 60.0)
+    assert spool.follow_clock()
+    repeat = store(spool, "one")
+    assert repeat < name
+    assert finished.original(repeat) == spool.path(State.DONE, name, spool.today)

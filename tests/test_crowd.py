@@ -6,9 +6,10 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from running_service import (
@@ -99,6 +100,40 @@ def test_while_much_waits_for_its_answer_the_rest_waits_too_and_is_not_given_up(
         statuses = Counter(status_of(answer.result(PATIENCE_SECONDS)) for answer in answers)
     assert 4 * MIB < waiting < MOST_BYTES
     assert statuses == {200: 12}
+
+
+@pytest.mark.parametrize("size", [100_000, MIB])
+@pytest.mark.parametrize("took_seconds", [0.0, 0.1])
+def test_many_honest_senders_at_once_take_turns_and_none_is_refused(
+    tmp_path: Path, size: int, took_seconds: float
+) -> None:
+    receiver = Receiver(make_site(tmp_path / "site").configuration())
+
+    def store(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        time.sleep(took_seconds)
+        return receiver(environ, start_response)
+
+    bodies = [make_body(number, size=size) for number in range(16 * MOST_BYTES // MIB)]
+    requests = [head(body) + body for body in bodies]
+    with serving(store) as address, ThreadPoolExecutor(len(requests)) as pool:
+        answers = list(pool.map(lambda one: exchange(address, one), requests))
+    assert Counter(map(status_of, answers)) == {200: len(requests)}
+
+
+def test_who_reserves_room_and_sends_nothing_keeps_a_large_body_waiting_for_a_moment_only(
+    tmp_path: Path,
+) -> None:
+    site = make_site(tmp_path / "site")
+    halves = head(LARGE) + LARGE[: MIB // 2]
+    with (
+        serving(Receiver(site.configuration())) as address,
+        held(address, 200, halves),
+        held(address, 200, head(LARGE)),
+    ):
+        begun = time.monotonic()
+        assert post(address, LARGE).status == 200
+        assert post(address, make_body()).status == 200
+        assert time.monotonic() - begun < 3.0
 
 
 def test_silent_connections_make_place_for_new_ones_the_oldest_first(

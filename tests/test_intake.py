@@ -84,8 +84,9 @@ def test_what_was_stored_before_the_look_is_given_in_order(
 def test_what_may_have_been_stored_during_the_look_waits_for_the_next_one(
     spool: WebhookSpool, intake: Intake
 ) -> None:
-    # Stored at the very instant at which the listing begins: an older one could be missing.
-    name = store(spool)
+    # Stamped at the very instant at which the listing begins: an older one could be missing.
+    name = str(Name(spool.clock.now(), "one", "contact_modified"))
+    put(spool, name)
     assert give(intake) is None
     assert intake.look_again_soon
     assert give(intake) == name  # what was there the last time has nothing to wait for

@@ -423,10 +423,12 @@ MUTATIONS = (
     ),
     Mutation(
         BOUNDED,
-        "the largest body goes first, and not the slowest",
+        "who has room and doesn't use it keeps it",
         "crowd.py",
-        ((" * (now - one.reads_since) ** 2,\n", ",\n"),),
-        ("test_crowd.py::test_a_large_body_that_comes_in_swiftly_outlasts_many_that_linger",),
+        ((" or one.is_slow(now))", ")"),),
+        (
+            "test_crowd.py::test_who_reserves_room_and_sends_nothing_keeps_a_large_body_waiting_for_a_moment_only",
+        ),
     ),
     Mutation(
         BOUNDED,

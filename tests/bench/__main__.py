@@ -1,0 +1,133 @@
+"""The benchmarks, as commands: `python tests/bench --help`."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import backlog
+import click
+import confirm
+import memory
+import processing
+import programs
+import report
+from rounds import workplace
+
+
+def _options(function: Callable[..., None]) -> Callable[..., None]:
+    for option in (
+        click.option(
+            "--json", "json_file", type=click.Path(path_type=Path), help="Add the result to this file."
+        ),
+        click.option(
+            "--folder",
+            type=click.Path(path_type=Path, exists=True, file_okay=False),
+            help="Measure on this folder's disk; else on that of temporary files.",
+        ),
+    ):
+        function = option(function)
+    return function
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+def main() -> None:
+    """Measure spooler against what people would use instead, and against what the disk allows.
+
+    What is compared takes turns, many times; read the ratios, not the rates.
+    """
+
+
+@main.command("confirm")
+@click.option("--rounds", default=10, type=click.IntRange(1), help="How often each has its turn.")
+@click.option("--seconds", default=2, type=click.IntRange(1), help="How long a turn is.")
+@click.option("--bodies", default=12_000, type=click.IntRange(1), help="So many different notifications.")
+@_options
+def confirm_(folder: Path | None, json_file: Path | None, rounds: int, seconds: int, bodies: int) -> None:
+    """Confirmed requests: rate, latency, processor time."""
+    programs.demand(confirm.PROGRAMS)
+    with workplace(folder) as place:
+        about = report.machine(place)
+        turns = confirm.measure(place, rounds, seconds, bodies)
+    for connections, of_all in turns.items():
+        report.show(f"{connections} connections", of_all)
+    aims = confirm.aims(turns)
+    report.show_aims(aims)
+    _save(json_file, "confirm", {"machine": about, "turns": turns}, aims)
+
+
+@main.command("processing")
+@click.option("--rounds", default=10, type=click.IntRange(1), help="How often each has its turn.")
+@click.option("--count", default=500, type=click.IntRange(2), help="Notifications in a turn.")
+@_options
+def processing_(folder: Path | None, json_file: Path | None, rounds: int, count: int) -> None:
+    """Scripts a second, against bare loops that start the same program."""
+    programs.demand(processing.PROGRAMS)
+    with workplace(folder) as place:
+        about = report.machine(place)
+        turns = processing.measure(place, rounds, count)
+    report.show("processing", turns)
+    aims = processing.aims(turns)
+    report.show_aims(aims)
+    _save(json_file, "processing", {"machine": about, "turns": turns}, aims)
+
+
+@main.command("wake-up")
+@click.option("--count", default=300, type=click.IntRange(1), help="Notifications.")
+@click.option("--pause", default=0.1, type=click.FloatRange(0), help="Seconds of rest before each.")
+@_options
+def wake_up(folder: Path | None, json_file: Path | None, count: int, pause: float) -> None:
+    """From the 200 to the start of the script, when nothing else is to be done."""
+    programs.demand(processing.PROGRAMS)
+    with workplace(folder) as place:
+        about = report.machine(place)
+        found = processing.wake_up(place, count, pause)
+    ordered = sorted(found)
+    p50, p99 = ordered[count // 2], ordered[count * 99 // 100]
+    aims = [
+        report.Aim("ms from the 200 to the script, p50", p50),
+        report.Aim("p99", p99, at_most=20.0),
+        report.Aim("the longest", ordered[-1]),
+    ]
+    report.show_aims(aims)
+    _save(json_file, "wake-up", {"machine": about, "ms": found}, aims)
+
+
+@main.command("backlog")
+@click.option("--rounds", default=3, type=click.IntRange(1), help="How often each has its turn.")
+@click.option("--files", default=100_000, type=click.IntRange(1000), help="Files that wait.")
+@click.option("--seconds", default=2, type=click.IntRange(1), help="How long notifications come in meanwhile.")
+@_options
+def backlog_(folder: Path | None, json_file: Path | None, rounds: int, files: int, seconds: int) -> None:
+    """Very many files waiting, against 1,000: the first script, scripts a second, memory, confirming."""
+    programs.demand(backlog.PROGRAMS)
+    with workplace(folder) as place:
+        about = report.machine(place)
+        turns = backlog.measure(place, rounds, files, seconds)
+    report.show("backlog", turns)
+    aims = backlog.aims(turns, files)
+    report.show_aims(aims)
+    _save(json_file, "backlog", {"machine": about, "turns": turns}, aims)
+
+
+@main.command("memory")
+@click.option("--idle", default=30.0, type=click.FloatRange(1), help="Seconds to watch it doing nothing.")
+@_options
+def memory_(folder: Path | None, json_file: Path | None, idle: float) -> None:
+    """Memory of receiver and processor, and what they do while nothing happens."""
+    programs.demand(memory.PROGRAMS)
+    with workplace(folder) as place:
+        about = report.machine(place)
+        figures = memory.measure(place, idle)
+    report.show("memory", {"spooler": [figures]})
+    aims = memory.aims(figures)
+    report.show_aims(aims)
+    _save(json_file, "memory", {"machine": about, "figures": figures}, aims)
+
+
+def _save(file: Path | None, benchmark: str, result: dict[str, Any], aims: list[report.Aim]) -> None:
+    if file is not None:
+        report.save(file, benchmark, result, aims)
+
+
+if __name__ == "__main__":
+    main()

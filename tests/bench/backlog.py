@@ -1,0 +1,98 @@
+"""Backlog: how long until the first script when very many wait, and whether they slow anything down.
+
+Owns: the comparison of a large backlog with one of 1,000.
+"""
+
+import itertools
+import time
+from functools import partial
+from pathlib import Path
+
+import load
+import peers
+from processes import processor_seconds, running, wait_until
+from processing import Workshop, fill
+from programs import build
+from report import Aim
+from rounds import Figures, Turns, ratio, take_turns
+
+from spooler.keypair import generate, write_pair
+
+PROGRAMS = ("gcc", "wrk")
+FEW = 1_000
+_SCRIPTS = 500  # of which the throughput is measured
+_BODIES = 6_000
+
+
+def measure(folder: Path, rounds: int, files: int, seconds: int) -> Turns:
+    """Return the turns with few files and with many; each makes its own."""
+    key = generate(2048)
+    write_pair(folder / "keys", key)
+    load.write(folder / "bodies", _BODIES, key)
+    program = build("stamp.c", folder)
+    measures = {
+        name(count): partial(_with, count, program, folder / "keys" / "public.pem", folder / "bodies", seconds)
+        for count in (FEW, files)
+    }
+    return take_turns(measures, rounds, folder, f"{files:,} files")
+
+
+def name(files: int) -> str:
+    """Return what the turns with so many files are called."""
+    return f"{files:,} files"
+
+
+def _with(files: int, program: Path, key: Path, bodies: Path, seconds: int, folder: Path) -> Figures:
+    shop = Workshop.make(folder, program, key)
+    fill(shop.webhook / "incoming", files)
+    begun = time.monotonic_ns()
+    with running(shop.command("process"), folder / "log", shop.environment) as process:
+        wait_until(shop.started, "the first script starts", each_seconds=0.002)
+        wait_until(lambda: shop.started() >= _SCRIPTS, "scripts run", each_seconds=0.02)
+        peak_bytes = _peak_bytes(process.pid)
+        used = processor_seconds([process])
+    stamps = shop.stamps()
+    scripts = stamps[:_SCRIPTS]
+    (shop.webhook / "paused").touch()
+    confirmed = _confirm(shop, bodies, seconds)
+    slowest = max(later - earlier for earlier, later in itertools.pairwise(scripts))
+    return {
+        "first_script_s": (stamps[0] - begun) / 1e9,
+        "per_second": (len(scripts) - 1) / ((scripts[-1] - scripts[0]) / 1e9),
+        "max_ms": slowest / 1e6,
+        "processor_s": used,
+        "peak_mb": peak_bytes / 1e6,
+        "confirmed_per_second": confirmed,
+    }
+
+
+def _confirm(shop: Workshop, bodies: Path, seconds: int) -> float:
+    """Return the rate of the receiver, with the processor at work on a backlog that is held back."""
+    log = shop.folder / "log"
+    with (
+        running(shop.command("process"), log, shop.environment),
+        running(shop.command("receive"), log) as receiver,
+    ):
+        wait_until(lambda: log.read_text().count("processor ready") == 2, "the processor has begun again")
+        wait_until(lambda: "receiver ready" in log.read_text() and receiver.children(), "the receiver works")
+        url = f"http://127.0.0.1:{shop.port}/webhook/crm"
+        figures = load.run(url, bodies, 32, seconds)
+    return figures.requests / figures.seconds
+
+
+def _peak_bytes(process: int) -> int:
+    """Return the most resident memory that a process has had."""
+    lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
+
+
+def aims(turns: Turns, files: int) -> list[Aim]:
+    """Return what is aimed at, and what it came to."""
+    many, few = name(files), name(FEW)
+    of_many = turns[many]
+    return [
+        Aim("seconds to the first script", max(turn["first_script_s"] for turn in of_many), at_most=10.0),
+        Aim("most resident memory in MB", max(turn["peak_mb"] for turn in of_many), at_most=300.0),
+        Aim(f"scripts a second, x {few}", ratio(turns, many, few, "per_second"), at_least=0.8),
+        Aim(f"confirmed a second, x {few}", ratio(turns, many, few, "confirmed_per_second"), at_least=0.9),
+    ]

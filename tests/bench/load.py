@@ -1,0 +1,77 @@
+"""The load: signed notifications of 1 KiB, each with an id of its own, made before anything is timed.
+
+Owns: the bodies, and wrk, which sends them.
+"""
+
+import http.client
+import json
+import subprocess
+import uuid
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from programs import HERE, find
+
+from spooler.outgoing import make_body
+from spooler.signature import HEADER, Algorithm, sign
+
+BYTES = 1024
+_ALGORITHM = Algorithm("sha256", "pkcs1v15")
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What a load generator has counted. `failed`: requests that weren't answered with 200."""
+
+    requests: int
+    seconds: float
+    p50_ms: float
+    p99_ms: float
+    max_ms: float
+    failed: int
+
+    @classmethod
+    def read(cls, output: str) -> "Figures":
+        """Return what a program's last line says. Raises: click.ClickException for failed requests."""
+        figures = cls(**json.loads(output.strip().splitlines()[-1]))
+        if figures.failed or not figures.requests:
+            raise click.ClickException(f"{figures.failed} requests failed, {figures.requests} were answered")
+        return figures
+
+
+def body(number: int) -> bytes:
+    """Return a body of exactly `BYTES` with a new id; contacts come again after a thousand."""
+    made = make_body("contact_modified", str(uuid.uuid4()), 550_001 + number % 1000)
+    return made[:-1] + b" " * (BYTES - len(made)) + b"}"
+
+
+def signed(count: int, key: RSAPrivateKey) -> Iterator[tuple[bytes, str]]:
+    """Yield so many bodies with their signatures."""
+    for number in range(count):
+        made = body(number)
+        yield made, sign(made, key, _ALGORITHM)
+
+
+def write(file: Path, count: int, key: RSAPrivateKey) -> None:
+    """Write so many signed bodies for wrk."""
+    with file.open("wb") as out:
+        for made, signature in signed(count, key):
+            out.write(signature.encode() + b"\n" + made + b"\n")
+
+
+def run(url: str, bodies: Path, connections: int, seconds: int) -> Figures:
+    """Post from so many connections at once, for so long."""
+    command = [find("wrk"), "-t", "1", "-c", str(connections), "-d", f"{seconds}s", "--timeout", "30s"]
+    command += ["-s", str(HERE / "post.lua"), url, str(bodies)]
+    return Figures.read(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def post(port: int, path: str, content: bytes, signature: str) -> int:
+    """Post one, and return the status."""
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=30)) as connection:
+        connection.request("POST", path, content, {HEADER: signature, "Content-Type": "application/json"})
+        return connection.getresponse().status

@@ -1,0 +1,155 @@
+"""The peers: what people would use to take in webhooks, and spooler, each started in a folder of its own.
+
+Owns: their configurations. Each logs as it does by default, and answers only when it has written the file.
+Promises: the loopback address only, and no process that is left.
+"""
+
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+from processes import free_port, listens, running, wait_until
+from programs import HERE, find
+
+SPOOLER, PHP, PHP_SAFE, WEBHOOK = "spooler", "php", "php verify+fsync", "webhook"
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A running one. `stored` is where its files go, `checks` whether it refuses what isn't signed."""
+
+    port: int
+    path: str
+    stored: Path
+    checks: bool
+    processes: Sequence[psutil.Process]
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}{self.path}"
+
+
+def site(folder: Path, port: int, key: Path, processor: str = "") -> Path:
+    """Write spooler's configuration, with its own settings but for the address, and return its path."""
+    (folder / "processors").mkdir()
+    file = folder / "spooler.toml"
+    file.write_text(
+        f'spool = "spool"\nprocessors = "processors"\n[receiver]\nlisten = "127.0.0.1:{port}"\n'
+        f'[processor]\n{processor}\n[webhook.crm]\npublic_keys = ["{key}"]\n'
+    )
+    return file
+
+
+def spooler(command: str, config: Path) -> Sequence[str | Path]:
+    """Return the command line of one of spooler's services."""
+    return [sys.executable, "-m", "spooler", command, "--config", config]
+
+
+def _spooler(folder: Path, key: Path, stack: ExitStack) -> Peer:
+    port = free_port()
+    command = spooler("receive", site(folder, port, key))
+    process = stack.enter_context(running(command, folder / "log"))
+    return Peer(port, "/webhook/crm", folder / "spool" / "crm" / "incoming", True, [process])
+
+
+# Debian's own settings otherwise, with as many PHP processes as help a disk that has to be waited for.
+_FPM = """[global]
+error_log = {folder}/fpm.log
+daemonize = no
+[www]
+{user}listen = {folder}/fpm.sock
+pm = static
+pm.max_children = 16
+"""
+_NGINX = """{user}daemon off;
+worker_processes auto;
+pid {folder}/nginx.pid;
+error_log stderr;
+events {{ worker_connections 768; }}
+http {{
+    access_log {folder}/access.log;
+    client_body_temp_path {folder}/body;
+    proxy_temp_path {folder}/proxy;
+    fastcgi_temp_path {folder}/fastcgi;
+    uwsgi_temp_path {folder}/uwsgi;
+    scgi_temp_path {folder}/scgi;
+    server {{
+        listen 127.0.0.1:{port} backlog=1024;
+        location / {{
+            include /etc/nginx/fastcgi_params;
+            fastcgi_param SCRIPT_FILENAME {script};
+            fastcgi_param BENCH_FOLDER {stored};
+            fastcgi_param BENCH_KEY {key};
+            fastcgi_pass unix:{folder}/fpm.sock;
+        }}
+    }}
+}}
+"""
+
+
+def _php(script: str, checks: bool) -> Callable[[Path, Path, ExitStack], Peer]:
+    def start(folder: Path, key: Path, stack: ExitStack) -> Peer:
+        port, stored, root = free_port(), folder / "stored", os.geteuid() == 0
+        stored.mkdir()
+        fpm, nginx = folder / "fpm.conf", folder / "nginx.conf"
+        fpm.write_text(_FPM.format(folder=folder, user="user = root\ngroup = root\n" if root else ""))
+        user = "user root root;\n" if root else ""
+        values = {"folder": folder, "port": port, "script": HERE / script, "stored": stored, "key": key}
+        nginx.write_text(_NGINX.format(user=user, **values))
+        php = [find("php-fpm"), "--nodaemonize", "--fpm-config", fpm, *(["--allow-to-run-as-root"] * root)]
+        web = [find("nginx"), "-e", "stderr", "-p", folder, "-c", nginx]
+        processes = [stack.enter_context(running(command, folder / "log")) for command in (php, web)]
+        wait_until((folder / "fpm.sock").exists, "php-fpm listens")
+        return Peer(port, "/", stored, checks, processes)
+
+    return start
+
+
+# One process for each request, which writes the file and ends before the answer goes out: only then does the
+# sender know the truth. (Answering at once, webhook would start commands faster than they end.)
+_STORE = '#!/bin/sh\nprintf %s "$BODY" >"$BENCH_FOLDER/$ID.json"\n'
+
+
+def _webhook(folder: Path, _key: Path, stack: ExitStack) -> Peer:
+    port, stored = free_port(), folder / "stored"
+    stored.mkdir()
+    script = folder / "store"
+    script.write_text(_STORE)
+    script.chmod(0o755)
+    hook = {
+        "id": "crm",
+        "execute-command": str(script),
+        "include-command-output-in-response": True,
+        "pass-environment-to-command": [
+            {"source": "raw-request-body", "envname": "BODY"},
+            {"source": "payload", "name": "EventUniqueID", "envname": "ID"},
+        ],
+    }
+    hooks = folder / "hooks.json"
+    hooks.write_text(json.dumps([hook]))
+    command = [find("webhook"), "-hooks", hooks, "-ip", "127.0.0.1", "-port", str(port)]
+    process = stack.enter_context(running(command, folder / "log", {"BENCH_FOLDER": str(stored)}))
+    return Peer(port, "/hooks/crm", stored, False, [process])
+
+
+STARTS: dict[str, Callable[[Path, Path, ExitStack], Peer]] = {
+    SPOOLER: _spooler,
+    PHP_SAFE: _php("safe.php", checks=True),
+    PHP: _php("published.php", checks=False),
+    WEBHOOK: _webhook,
+}
+
+
+@contextlib.contextmanager
+def started(name: str, folder: Path, key: Path) -> Iterator[Peer]:
+    """Start one in an empty folder, and give it when it listens; `key` is the sender's public one."""
+    with ExitStack() as stack:
+        peer = STARTS[name](folder, key, stack)
+        wait_until(lambda: listens(peer.port), f"{name} listens; see {folder / 'log'}")
+        yield peer

@@ -1,0 +1,84 @@
+"""Processes under measurement: started, measured with all that they start, and ended.
+
+Owns: processor time and memory of a process tree, as the kernel tells them.
+Promises: every process that was started is ended, by its own number, when its `with` is left.
+"""
+
+import contextlib
+import os
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import click
+import psutil
+
+_PATIENCE_SECONDS = 60.0
+
+
+@contextlib.contextmanager
+def running(
+    command: Sequence[str | Path], log_file: Path, environment: Mapping[str, str] | None = None
+) -> Iterator[psutil.Process]:
+    """Run a program in the background, its output in `log_file`; SIGTERM ends it."""
+    with log_file.open("ab") as log:
+        started = subprocess.Popen(
+            list(map(str, command)),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env={**os.environ, **(environment or {})},
+        )
+    try:
+        yield psutil.Process(started.pid)
+    finally:
+        started.terminate()
+        try:
+            started.wait(_PATIENCE_SECONDS)
+        except subprocess.TimeoutExpired:
+            started.kill()
+            started.wait()
+
+
+def family(roots: Sequence[psutil.Process]) -> list[psutil.Process]:
+    """Return the processes and all that they have started and that still run."""
+    return [one for root in roots for one in (root, *root.children(recursive=True))]
+
+
+def processor_seconds(roots: Sequence[psutil.Process]) -> float:
+    """Return user and system time of the trees, of what has ended and was waited for too."""
+    total = 0.0
+    for one in family(roots):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            times = one.cpu_times()
+            total += times.user + times.system + times.children_user + times.children_system
+    return total
+
+
+def proportional_bytes(roots: Sequence[psutil.Process]) -> int:
+    """Return the trees' memory; what several processes share counts once, in parts."""
+    return sum(int(one.memory_full_info().pss) for one in family(roots))
+
+
+def wait_until(condition: Callable[[], object], what: str, *, each_seconds: float = 0.005) -> None:
+    """Wait for something that should be there soon. Raises: click.ClickException."""
+    end = time.monotonic() + _PATIENCE_SECONDS
+    while not condition():
+        if time.monotonic() > end:
+            raise click.ClickException(f"waited {_PATIENCE_SECONDS:g} s in vain: {what}")
+        time.sleep(each_seconds)
+
+
+def free_port() -> int:
+    """Return a port of the loopback address that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+def listens(port: int) -> bool:
+    """Say whether somebody answers there."""
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+        return True
+    return False

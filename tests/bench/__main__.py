@@ -1,5 +1,6 @@
 """The benchmarks, as commands: `python tests/bench --help`."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -95,7 +96,9 @@ def wake_up(folder: Path | None, json_file: Path | None, count: int, pause: floa
 @main.command("backlog")
 @click.option("--rounds", default=3, type=click.IntRange(1), help="How often each has its turn.")
 @click.option("--files", default=100_000, type=click.IntRange(1000), help="Files that wait.")
-@click.option("--seconds", default=2, type=click.IntRange(1), help="How long notifications come in meanwhile.")
+@click.option(
+    "--seconds", default=2, type=click.IntRange(1), help="How long notifications come in meanwhile."
+)
 @_options
 def backlog_(folder: Path | None, json_file: Path | None, rounds: int, files: int, seconds: int) -> None:
     """Very many files waiting, against 1,000: the first script, scripts a second, memory, confirming."""
@@ -122,6 +125,16 @@ def memory_(folder: Path | None, json_file: Path | None, idle: float) -> None:
     aims = memory.aims(figures)
     report.show_aims(aims)
     _save(json_file, "memory", {"machine": about, "figures": figures}, aims)
+
+
+@main.command("picture")
+@click.argument("json_file", type=click.Path(path_type=Path, exists=True))
+@click.argument("picture", type=click.Path(path_type=Path))
+def picture_(json_file: Path, picture: Path) -> None:
+    """Draw the confirm benchmark's result that is in JSON_FILE, as PICTURE (.svg, .png)."""
+    from picture import draw  # a large library, for this command alone
+
+    draw(json.loads(json_file.read_text())["confirm"], picture)
 
 
 def _save(file: Path | None, benchmark: str, result: dict[str, Any], aims: list[report.Aim]) -> None:

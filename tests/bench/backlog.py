@@ -8,15 +8,12 @@ import time
 from functools import partial
 from pathlib import Path
 
-import load
-import peers
+from load import Sender
 from processes import processor_seconds, running, wait_until
 from processing import Workshop, fill
 from programs import build
 from report import Aim
-from rounds import Figures, Turns, ratio, take_turns
-
-from spooler.keypair import generate, write_pair
+from rounds import Figures, Measure, Turns, ratio, take_turns
 
 PROGRAMS = ("gcc", "wrk")
 FEW = 1_000
@@ -26,13 +23,9 @@ _BODIES = 6_000
 
 def measure(folder: Path, rounds: int, files: int, seconds: int) -> Turns:
     """Return the turns with few files and with many; each makes its own."""
-    key = generate(2048)
-    write_pair(folder / "keys", key)
-    load.write(folder / "bodies", _BODIES, key)
-    program = build("stamp.c", folder)
-    measures = {
-        name(count): partial(_with, count, program, folder / "keys" / "public.pem", folder / "bodies", seconds)
-        for count in (FEW, files)
+    sender, program = Sender.make(folder, _BODIES), build("stamp.c", folder)
+    measures: dict[str, Measure] = {
+        name(count): partial(_with, count, program, sender, seconds) for count in (FEW, files)
     }
     return take_turns(measures, rounds, folder, f"{files:,} files")
 
@@ -42,8 +35,8 @@ def name(files: int) -> str:
     return f"{files:,} files"
 
 
-def _with(files: int, program: Path, key: Path, bodies: Path, seconds: int, folder: Path) -> Figures:
-    shop = Workshop.make(folder, program, key)
+def _with(files: int, program: Path, sender: Sender, seconds: int, folder: Path) -> Figures:
+    shop = Workshop.make(folder, program, sender)
     fill(shop.webhook / "incoming", files)
     begun = time.monotonic_ns()
     with running(shop.command("process"), folder / "log", shop.environment) as process:
@@ -54,7 +47,7 @@ def _with(files: int, program: Path, key: Path, bodies: Path, seconds: int, fold
     stamps = shop.stamps()
     scripts = stamps[:_SCRIPTS]
     (shop.webhook / "paused").touch()
-    confirmed = _confirm(shop, bodies, seconds)
+    confirmed = _confirm(shop, sender, seconds)
     slowest = max(later - earlier for earlier, later in itertools.pairwise(scripts))
     return {
         "first_script_s": (stamps[0] - begun) / 1e9,
@@ -66,7 +59,7 @@ def _with(files: int, program: Path, key: Path, bodies: Path, seconds: int, fold
     }
 
 
-def _confirm(shop: Workshop, bodies: Path, seconds: int) -> float:
+def _confirm(shop: Workshop, sender: Sender, seconds: int) -> float:
     """Return the rate of the receiver, with the processor at work on a backlog that is held back."""
     log = shop.folder / "log"
     with (
@@ -76,7 +69,7 @@ def _confirm(shop: Workshop, bodies: Path, seconds: int) -> float:
         wait_until(lambda: log.read_text().count("processor ready") == 2, "the processor has begun again")
         wait_until(lambda: "receiver ready" in log.read_text() and receiver.children(), "the receiver works")
         url = f"http://127.0.0.1:{shop.port}/webhook/crm"
-        figures = load.run(url, bodies, 32, seconds)
+        figures = sender.run(url, 32, seconds)
     return figures.requests / figures.seconds
 
 

@@ -1,11 +1,10 @@
-"""Confirming: how many notifications a second are stored and answered, how soon, at what cost of processor time.
+"""Confirming: how many notifications a second are stored and answered, how soon, and what each costs.
 
 Owns: what is compared with what, and the aims.
 Promises: every turn ends with a count of the files: nothing is measured that wasn't stored. Who says that
 signatures are checked is tried with a forged one.
 """
 
-import os
 import resource
 import subprocess
 import time
@@ -15,13 +14,12 @@ from pathlib import Path
 import click
 import load
 import peers
+from load import Sender
 from peers import PHP, PHP_SAFE, SPOOLER, WEBHOOK, Peer
 from processes import processor_seconds
 from programs import build
 from report import Aim
-from rounds import Figures, Turns, ratio, take_turns
-
-from spooler.keypair import generate, write_pair
+from rounds import Figures, Measure, Turns, ratio, take_turns
 
 PROGRAMS = ("wrk", "webhook", "nginx", "php-fpm", "gcc")
 MANY, ONE = 32, 1
@@ -30,15 +28,11 @@ DISK, DISK_ONE = "disk, 4 threads", "disk, 1 thread"
 
 def measure(folder: Path, rounds: int, seconds: int, bodies: int) -> dict[int, Turns]:
     """Return the turns by the number of connections."""
-    key = generate(2048)
-    write_pair(folder / "keys", key)
-    load.write(folder / "bodies", bodies, key)
-    disk = build("disk_limit.c", folder)
+    sender, disk = Sender.make(folder, bodies), build("disk_limit.c", folder)
     found = {}
     for connections in (MANY, ONE):
-        measures = {
-            name: partial(_peer, name, folder / "keys" / "public.pem", folder / "bodies", connections, seconds)
-            for name in peers.STARTS
+        measures: dict[str, Measure] = {
+            name: partial(_peer, name, sender, connections, seconds) for name in peers.STARTS
         }
         threads = {DISK: 4, DISK_ONE: 1} if connections == MANY else {DISK_ONE: 1}
         measures |= {name: partial(_disk, disk, count, seconds) for name, count in threads.items()}
@@ -46,13 +40,12 @@ def measure(folder: Path, rounds: int, seconds: int, bodies: int) -> dict[int, T
     return found
 
 
-def _peer(name: str, key: Path, bodies: Path, connections: int, seconds: int, folder: Path) -> Figures:
-    with peers.started(name, folder, key) as peer:
-        with bodies.open("rb") as file:
-            signature, body = file.readline().strip().decode(), file.readline().rstrip(b"\n")
+def _peer(name: str, sender: Sender, connections: int, seconds: int, folder: Path) -> Figures:
+    with peers.started(name, folder, sender.public_key) as peer:
+        body, signature = next(sender.signed(1))
         _try(name, peer, body, signature)
         before, files_before = processor_seconds(peer.processes), _files(peer)
-        figures = load.run(peer.url, bodies, connections, seconds)
+        figures = sender.run(peer.url, connections, seconds)
         time.sleep(0.2)  # for what was under way when wrk went home
         used = processor_seconds(peer.processes) - before
         missing = figures.requests - (_files(peer) - files_before)
@@ -72,12 +65,12 @@ def _try(name: str, peer: Peer, body: bytes, signature: str) -> None:
 
 
 def _files(peer: Peer) -> int:
-    return sum(name.endswith(".json") for name in os.listdir(peer.stored)) if peer.stored.exists() else 0
+    return sum(1 for _ in peer.stored.glob("[!.]*.json"))
 
 
 def _disk(program: Path, threads: int, seconds: int, folder: Path) -> Figures:
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    command = [program, folder, str(threads), str(seconds), str(load.BYTES)]
+    command = [str(program), str(folder), str(threads), str(seconds), str(load.BYTES)]
     ended = subprocess.run(command, check=True, capture_output=True, text=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime

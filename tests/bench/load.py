@@ -1,6 +1,6 @@
 """The load: signed notifications of 1 KiB, each with an id of its own, made before anything is timed.
 
-Owns: the bodies, and wrk, which sends them.
+Owns: the sender's key, the bodies, and wrk, which sends them.
 """
 
 import http.client
@@ -16,6 +16,7 @@ import click
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from programs import HERE, find
 
+from spooler.keypair import generate, write_pair
 from spooler.outgoing import make_body
 from spooler.signature import HEADER, Algorithm, sign
 
@@ -49,25 +50,36 @@ def body(number: int) -> bytes:
     return made[:-1] + b" " * (BYTES - len(made)) + b"}"
 
 
-def signed(count: int, key: RSAPrivateKey) -> Iterator[tuple[bytes, str]]:
-    """Yield so many bodies with their signatures."""
-    for number in range(count):
-        made = body(number)
-        yield made, sign(made, key, _ALGORITHM)
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """Who signs and sends. `public_key` and `bodies` are files; `bodies` has two lines for each, for wrk."""
 
+    key: RSAPrivateKey
+    public_key: Path
+    bodies: Path
 
-def write(file: Path, count: int, key: RSAPrivateKey) -> None:
-    """Write so many signed bodies for wrk."""
-    with file.open("wb") as out:
-        for made, signature in signed(count, key):
-            out.write(signature.encode() + b"\n" + made + b"\n")
+    @classmethod
+    def make(cls, folder: Path, count: int = 0) -> "Sender":
+        """Make a key, and so many signed bodies."""
+        key = generate(2048)
+        _private, public, _xml = write_pair(folder / "keys", key)
+        sender = cls(key, public, folder / "bodies")
+        with sender.bodies.open("wb") as out:
+            for made, signature in sender.signed(count):
+                out.write(signature.encode() + b"\n" + made + b"\n")
+        return sender
 
+    def signed(self, count: int) -> Iterator[tuple[bytes, str]]:
+        """Yield so many new bodies with their signatures."""
+        for number in range(count):
+            made = body(number)
+            yield made, sign(made, self.key, _ALGORITHM)
 
-def run(url: str, bodies: Path, connections: int, seconds: int) -> Figures:
-    """Post from so many connections at once, for so long."""
-    command = [find("wrk"), "-t", "1", "-c", str(connections), "-d", f"{seconds}s", "--timeout", "30s"]
-    command += ["-s", str(HERE / "post.lua"), url, str(bodies)]
-    return Figures.read(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    def run(self, url: str, connections: int, seconds: int) -> Figures:
+        """Post the bodies from so many connections at once, for so long."""
+        command = [find("wrk"), "-t", "1", "-c", str(connections), "-d", f"{seconds}s", "--timeout", "30s"]
+        command += ["-s", str(HERE / "post.lua"), url, str(self.bodies)]
+        return Figures.read(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
 def post(port: int, path: str, content: bytes, signature: str) -> int:

@@ -8,13 +8,12 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import load
+from load import Sender
 from processes import listens, processor_seconds, proportional_bytes, running, wait_until
 from processing import Workshop
 from programs import build
 from report import Aim
 from rounds import Figures
-
-from spooler.keypair import generate, write_pair
 
 PROGRAMS = ("gcc",)
 _NOTIFICATIONS = 200  # before memory is looked at
@@ -22,21 +21,23 @@ _NOTIFICATIONS = 200  # before memory is looked at
 
 def measure(folder: Path, idle_seconds: float) -> Figures:
     """Return the services' memory in MB, and the share of a core that they take when idle, in %."""
-    key = generate(2048)
-    write_pair(folder / "keys", key)
-    shop = Workshop.make(folder, build("stamp.c", folder), folder / "keys" / "public.pem")
+    sender = Sender.make(folder)
+    shop = Workshop.make(folder, build("stamp.c", folder), sender)
     with ExitStack() as stack:
         receiver, processor = (
             stack.enter_context(running(shop.command(service), folder / "log", shop.environment))
             for service in ("receive", "process")
         )
         wait_until(lambda: listens(shop.port), "the receiver listens")
-        for body, signature in load.signed(_NOTIFICATIONS, key):
+        for body, signature in sender.signed(_NOTIFICATIONS):
             status = load.post(shop.port, "/webhook/crm", body, signature)
             assert status == 200, status
         wait_until(lambda: shop.started() == _NOTIFICATIONS, "all are processed", each_seconds=0.05)
         time.sleep(2)
-        sizes = {"receiver_mb": proportional_bytes([receiver]), "processor_mb": proportional_bytes([processor])}
+        sizes = {
+            "receiver_mb": proportional_bytes([receiver]),
+            "processor_mb": proportional_bytes([processor]),
+        }
         before, begun = processor_seconds([receiver, processor]), time.monotonic()
         time.sleep(idle_seconds)
         used = processor_seconds([receiver, processor]) - before

@@ -102,8 +102,14 @@ def _php(script: str, checks: bool) -> Callable[[Path, Path, ExitStack], Peer]:
         user = "user root root;\n" if root else ""
         values = {"folder": folder, "port": port, "script": HERE / script, "stored": stored, "key": key}
         nginx.write_text(_NGINX.format(user=user, **values))
-        php = [find("php-fpm"), "--nodaemonize", "--fpm-config", fpm, *(["--allow-to-run-as-root"] * root)]
-        web = [find("nginx"), "-e", "stderr", "-p", folder, "-c", nginx]
+        php: list[str | Path] = [
+            find("php-fpm"),
+            "--nodaemonize",
+            "--fpm-config",
+            fpm,
+            *(["--allow-to-run-as-root"] * root),
+        ]
+        web: list[str | Path] = [find("nginx"), "-e", "stderr", "-p", folder, "-c", nginx]
         processes = [stack.enter_context(running(command, folder / "log")) for command in (php, web)]
         wait_until((folder / "fpm.sock").exists, "php-fpm listens")
         return Peer(port, "/", stored, checks, processes)
@@ -133,7 +139,7 @@ def _webhook(folder: Path, _key: Path, stack: ExitStack) -> Peer:
     }
     hooks = folder / "hooks.json"
     hooks.write_text(json.dumps([hook]))
-    command = [find("webhook"), "-hooks", hooks, "-ip", "127.0.0.1", "-port", str(port)]
+    command: list[str | Path] = [find("webhook"), "-hooks", hooks, "-ip", "127.0.0.1", "-port", str(port)]
     process = stack.enter_context(running(command, folder / "log", {"BENCH_FOLDER": str(stored)}))
     return Peer(port, "/hooks/crm", stored, False, [process])
 

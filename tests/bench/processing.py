@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -16,13 +16,13 @@ from pathlib import Path
 
 import load
 import peers
+from load import Sender
 from processes import free_port, listens, processor_seconds, running, wait_until
 from programs import build
 from report import Aim
-from rounds import Figures, Turns, ratio, take_turns
+from rounds import Figures, Measure, Turns, ratio, take_turns
 
 from spooler.clock import SystemClock
-from spooler.keypair import generate, write_pair
 from spooler.name import Name
 from spooler.notification import Notification
 
@@ -47,9 +47,9 @@ class Workshop:
     port: int
 
     @classmethod
-    def make(cls, folder: Path, program: Path, key: Path) -> "Workshop":
+    def make(cls, folder: Path, program: Path, sender: Sender) -> "Workshop":
         port = free_port()
-        config = peers.site(folder, port, key, _ENVIRONMENT)
+        config = peers.site(folder, port, sender.public_key, _ENVIRONMENT)
         (folder / "processors" / "10-stamp").symlink_to(program)
         (folder / "stamps").touch()
         return cls(folder, config, port)
@@ -88,18 +88,17 @@ def fill(folder: Path, count: int) -> None:
 
 def measure(folder: Path, rounds: int, count: int) -> Turns:
     """Return the turns: so many notifications for each, handed to a compiled program that does nothing."""
-    write_pair(folder / "keys", generate(2048))
-    program, key = build("stamp.c", folder), folder / "keys" / "public.pem"
+    program, sender = build("stamp.c", folder), Sender.make(folder)
     loops = {SHELL_LOOP: ["sh", "-c", _SHELL, "sh"], PYTHON_LOOP: [sys.executable, "-c", _PYTHON]}
-    measures: dict[str, Callable[[Path], Figures]] = {
-        name: partial(_loop, command, program, key, count) for name, command in loops.items()
+    measures: dict[str, Measure] = {
+        name: partial(_loop, command, program, sender, count) for name, command in loops.items()
     }
-    measures[SPOOLER] = partial(_spooler, program, key, count)
+    measures[SPOOLER] = partial(_spooler, program, sender, count)
     return take_turns(measures, rounds, folder, f"{count} notifications")
 
 
-def _loop(command: Sequence[str], program: Path, key: Path, count: int, folder: Path) -> Figures:
-    shop = Workshop.make(folder, program, key)
+def _loop(command: Sequence[str], program: Path, sender: Sender, count: int, folder: Path) -> Figures:
+    shop = Workshop.make(folder, program, sender)
     fill(shop.webhook / "incoming", count)
     environment = {**os.environ, **shop.environment}
     before = _children_seconds()
@@ -107,8 +106,8 @@ def _loop(command: Sequence[str], program: Path, key: Path, count: int, folder: 
     return _figures(shop, count, _children_seconds() - before)
 
 
-def _spooler(program: Path, key: Path, count: int, folder: Path) -> Figures:
-    shop = Workshop.make(folder, program, key)
+def _spooler(program: Path, sender: Sender, count: int, folder: Path) -> Figures:
+    shop = Workshop.make(folder, program, sender)
     fill(shop.webhook / "incoming", count)
     with running(shop.command("process"), folder / "log", shop.environment) as process:
         wait_until(lambda: not any((shop.webhook / "incoming").iterdir()), "all are processed")
@@ -141,7 +140,11 @@ def _children_seconds() -> float:
 def aims(turns: Turns) -> list[Aim]:
     """Return what is aimed at, and what it came to."""
     return [
-        Aim(f"time a notification, x {PYTHON_LOOP}", ratio(turns, SPOOLER, PYTHON_LOOP, "each_ms"), at_most=1.5),
+        Aim(
+            f"time a notification, x {PYTHON_LOOP}",
+            ratio(turns, SPOOLER, PYTHON_LOOP, "each_ms"),
+            at_most=1.5,
+        ),
         Aim(f"time a notification, x {SHELL_LOOP}", ratio(turns, SPOOLER, SHELL_LOOP, "each_ms")),
     ]
 
@@ -151,16 +154,15 @@ def wake_up(folder: Path, count: int, pause_seconds: float) -> list[float]:
 
     Below 0: the script was started before the answer had come.
     """
-    key = generate(2048)
-    write_pair(folder / "keys", key)
-    shop = Workshop.make(folder, build("stamp.c", folder), folder / "keys" / "public.pem")
+    sender = Sender.make(folder)
+    shop = Workshop.make(folder, build("stamp.c", folder), sender)
     found = []
     with ExitStack() as stack:
         for service in ("receive", "process"):
             stack.enter_context(running(shop.command(service), folder / "log", shop.environment))
         wait_until(lambda: listens(shop.port), "the receiver listens")
         wait_until(lambda: "processor ready" in (folder / "log").read_text(), "the processor works")
-        for number, (body, signature) in enumerate(load.signed(count, key)):
+        for number, (body, signature) in enumerate(sender.signed(count)):
             time.sleep(pause_seconds)
             status = load.post(shop.port, "/webhook/crm", body, signature)
             answered = time.monotonic_ns()

@@ -1,9 +1,8 @@
-"""The programs that a benchmark starts: found, or asked for by their packages' names; and two of our own, built.
+"""The programs that a benchmark starts: found, asked for, or built.
 
 Owns: which Debian package holds what.
 """
 
-import glob
 import os
 import shutil
 import subprocess
@@ -13,13 +12,19 @@ from pathlib import Path
 import click
 
 HERE = Path(__file__).parent
-PACKAGES = {"wrk": "wrk", "webhook": "webhook", "nginx": "nginx", "php-fpm": "php-fpm", "gcc": "gcc libc6-dev"}
+PACKAGES = {
+    "wrk": "wrk",
+    "webhook": "webhook",
+    "nginx": "nginx",
+    "php-fpm": "php-fpm",
+    "gcc": "gcc libc6-dev",
+}
 
 
 def find(program: str) -> str:
     """Return a program's path; empty where it isn't installed."""
     if program == "php-fpm":  # Debian puts its version behind the name
-        return max(glob.glob("/usr/sbin/php-fpm[0-9]*"), default="")
+        return max(map(str, Path("/usr/sbin").glob("php-fpm[0-9]*")), default="")
     return shutil.which(program, path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/bin") or ""
 
 

@@ -16,6 +16,7 @@ from rich.progress import Progress
 
 Figures = dict[str, float]  # of one turn, by what was measured
 Turns = dict[str, list[Figures]]  # by what is compared, in the order of the rounds
+Measure = Callable[[Path], Figures]  # one turn, in an empty folder
 
 
 @contextmanager
@@ -25,9 +26,7 @@ def workplace(where: Path | None) -> Iterator[Path]:
         yield Path(folder)
 
 
-def take_turns(
-    measures: dict[str, Callable[[Path], Figures]], rounds: int, folder: Path, what: str
-) -> Turns:
+def take_turns(measures: dict[str, Measure], rounds: int, folder: Path, what: str) -> Turns:
     """Let each measure have its turn in each round, in an order that changes from round to round."""
     turns: Turns = {name: [] for name in measures}
     names = list(measures)

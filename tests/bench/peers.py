@@ -8,6 +8,7 @@ import contextlib
 import json
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -17,7 +18,8 @@ import psutil
 from processes import free_port, listens, running, wait_until
 from programs import HERE, find
 
-SPOOLER, PHP, PHP_SAFE, WEBHOOK = "spooler", "php", "php verify+fsync", "webhook"
+SPOOLER, PHP, PHP_SAFE = "spooler", "php", "php verify+fsync"
+WEBHOOK, WEBHOOK_SAFE = "webhook", "webhook verify+fsync"
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ _FPM = """[global]
 error_log = {folder}/fpm.log
 daemonize = no
 [www]
-{user}listen = {folder}/fpm.sock
+{user}listen = {socket}
 pm = static
 pm.max_children = 16
 """
@@ -86,7 +88,7 @@ http {{
             fastcgi_param SCRIPT_FILENAME {script};
             fastcgi_param BENCH_FOLDER {stored};
             fastcgi_param BENCH_KEY {key};
-            fastcgi_pass unix:{folder}/fpm.sock;
+            fastcgi_pass unix:{socket};
         }}
     }}
 }}
@@ -97,10 +99,21 @@ def _php(script: str, checks: bool) -> Callable[[Path, Path, ExitStack], Peer]:
     def start(folder: Path, key: Path, stack: ExitStack) -> Peer:
         port, stored, root = free_port(), folder / "stored", os.geteuid() == 0
         stored.mkdir()
+        # The path of a socket may not be long, and the folder's may be.
+        socket = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fpm-"))) / "socket"
         fpm, nginx = folder / "fpm.conf", folder / "nginx.conf"
-        fpm.write_text(_FPM.format(folder=folder, user="user = root\ngroup = root\n" if root else ""))
+        fpm.write_text(
+            _FPM.format(folder=folder, socket=socket, user="user = root\ngroup = root\n" if root else "")
+        )
         user = "user root root;\n" if root else ""
-        values = {"folder": folder, "port": port, "script": HERE / script, "stored": stored, "key": key}
+        values = {
+            "folder": folder,
+            "socket": socket,
+            "port": port,
+            "script": HERE / script,
+            "stored": stored,
+            "key": key,
+        }
         nginx.write_text(_NGINX.format(user=user, **values))
         php: list[str | Path] = [
             find("php-fpm"),
@@ -111,44 +124,53 @@ def _php(script: str, checks: bool) -> Callable[[Path, Path, ExitStack], Peer]:
         ]
         web: list[str | Path] = [find("nginx"), "-e", "stderr", "-p", folder, "-c", nginx]
         processes = [stack.enter_context(running(command, folder / "log")) for command in (php, web)]
-        wait_until((folder / "fpm.sock").exists, "php-fpm listens")
+        wait_until(socket.exists, "php-fpm listens")
         return Peer(port, "/", stored, checks, processes)
 
     return start
 
 
-# One process for each request, which writes the file and ends before the answer goes out: only then does the
-# sender know the truth. (Answering at once, webhook would start commands faster than they end.)
-_STORE = '#!/bin/sh\nprintf %s "$BODY" >"$BENCH_FOLDER/$ID.json"\n'
+# The command writes the file, and ends before the answer goes out: only then does the sender know the truth.
+# (Answering at once, webhook would start commands faster than they end.)
+_STORE = '#!/bin/sh\nprintf %s "$BODY" >"$BENCH_FOLDER/$ID-$$.json"\n'
+_STORE_SAFELY = """#!/bin/sh
+set -e
+new=$BENCH_FOLDER/.$ID-$$
+printf %s "$BODY" >"$new"
+printf %s "$SIGNATURE" | base64 -d >"$new.signature"
+openssl dgst -sha256 -verify "$BENCH_KEY" -signature "$new.signature" "$new"
+sync "$new"
+mv "$new" "$BENCH_FOLDER/$ID-$$.json"
+"""
+_PASSED = [
+    {"source": "raw-request-body", "envname": "BODY"},
+    {"source": "payload", "name": "EventUniqueID", "envname": "ID"},
+    {"source": "header", "name": "X-DI-Signature", "envname": "SIGNATURE"},
+]
 
 
-def _webhook(folder: Path, _key: Path, stack: ExitStack) -> Peer:
-    port, stored = free_port(), folder / "stored"
-    stored.mkdir()
-    script = folder / "store"
-    script.write_text(_STORE)
-    script.chmod(0o755)
-    hook = {
-        "id": "crm",
-        "execute-command": str(script),
-        "include-command-output-in-response": True,
-        "pass-environment-to-command": [
-            {"source": "raw-request-body", "envname": "BODY"},
-            {"source": "payload", "name": "EventUniqueID", "envname": "ID"},
-        ],
-    }
-    hooks = folder / "hooks.json"
-    hooks.write_text(json.dumps([hook]))
-    command: list[str | Path] = [find("webhook"), "-hooks", hooks, "-ip", "127.0.0.1", "-port", str(port)]
-    process = stack.enter_context(running(command, folder / "log", {"BENCH_FOLDER": str(stored)}))
-    return Peer(port, "/hooks/crm", stored, False, [process])
+def _webhook(text: str, checks: bool) -> Callable[[Path, Path, ExitStack], Peer]:
+    def start(folder: Path, key: Path, stack: ExitStack) -> Peer:
+        port, stored, script, hooks = free_port(), folder / "stored", folder / "store", folder / "hooks.json"
+        stored.mkdir()
+        script.write_text(text)
+        script.chmod(0o755)
+        hook = {"id": "crm", "execute-command": str(script), "pass-environment-to-command": _PASSED}
+        hooks.write_text(json.dumps([hook | {"include-command-output-in-response": True}]))
+        command: list[str | Path] = [find("webhook"), "-hooks", hooks, "-ip", "127.0.0.1", "-port", str(port)]
+        environment = {"BENCH_FOLDER": str(stored), "BENCH_KEY": str(key)}
+        process = stack.enter_context(running(command, folder / "log", environment))
+        return Peer(port, "/hooks/crm", stored, checks, [process])
+
+    return start
 
 
 STARTS: dict[str, Callable[[Path, Path, ExitStack], Peer]] = {
     SPOOLER: _spooler,
     PHP_SAFE: _php("safe.php", checks=True),
     PHP: _php("published.php", checks=False),
-    WEBHOOK: _webhook,
+    WEBHOOK_SAFE: _webhook(_STORE_SAFELY, checks=True),
+    WEBHOOK: _webhook(_STORE, checks=False),
 }
 
 

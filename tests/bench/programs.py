@@ -17,6 +17,7 @@ PACKAGES = {
     "webhook": "webhook",
     "nginx": "nginx",
     "php-fpm": "php-fpm",
+    "openssl": "openssl",
     "gcc": "gcc libc6-dev",
 }
 
@@ -25,7 +26,7 @@ def find(program: str) -> str:
     """Return a program's path; empty where it isn't installed."""
     if program == "php-fpm":  # Debian puts its version behind the name
         return max(map(str, Path("/usr/sbin").glob("php-fpm[0-9]*")), default="")
-    return shutil.which(program, path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/bin") or ""
+    return shutil.which(program, path=os.environ.get("PATH", "") + ":/usr/sbin") or ""
 
 
 def demand(programs: Iterable[str]) -> None:

@@ -1,0 +1,89 @@
+"""The benchmarks' commands: that they measure what they say, in rounds too short for figures of any worth."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+BENCH = Path(__file__).parent / "bench"
+needs_compiler = pytest.mark.skipif(not shutil.which("gcc"), reason="needs gcc")
+_SERVERS = ("wrk", "webhook", "openssl", "/usr/sbin/nginx")
+needs_peers = pytest.mark.skipif(
+    not all(map(shutil.which, _SERVERS)) or not list(Path("/usr/sbin").glob("php-fpm[0-9]*")),
+    reason="needs wrk, webhook, nginx and php-fpm",
+)
+
+
+def bench(tmp_path: Path, *arguments: str) -> dict[str, Any]:
+    """Run a benchmark and return its result."""
+    result = tmp_path / "result.json"
+    command = [sys.executable, str(BENCH), *arguments, "--folder", str(tmp_path), "--json", str(result)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert list(tmp_path.iterdir()) == [result], "it leaves nothing but its result"
+    found: dict[str, Any] = json.loads(result.read_text())[arguments[0]]
+    assert found["machine"]["cores"] > 0
+    assert found["aims"]
+    return found
+
+
+@needs_compiler
+@needs_peers
+def test_every_peer_stores_what_it_answers_and_is_measured_as_often_as_the_others(tmp_path: Path) -> None:
+    found = bench(tmp_path, "confirm", "--rounds", "1", "--seconds", "1", "--bodies", "500")
+    names = {"spooler", "php", "php verify+fsync", "webhook", "webhook verify+fsync", "disk, 1 thread"}
+    assert set(found["turns"]["1"]) == names
+    assert set(found["turns"]["32"]) == names | {"disk, 4 threads"}
+    for turns in found["turns"].values():
+        for (turn,) in turns.values():
+            assert turn["per_second"] > 0
+            assert 0 < turn["p50_ms"] <= turn["p99_ms"] <= turn["max_ms"]
+
+
+@needs_compiler
+def test_the_bare_loops_and_the_processor_start_the_same_program_as_often(tmp_path: Path) -> None:
+    found = bench(tmp_path, "processing", "--rounds", "2", "--count", "20")
+    assert set(found["turns"]) == {"spooler", "bare loop in sh", "bare loop in Python"}
+    for turns in found["turns"].values():
+        assert len(turns) == 2
+        for turn in turns:
+            assert turn["each_ms"] == pytest.approx(1000 / turn["per_second"])
+
+
+@needs_compiler
+def test_wake_up_tells_the_time_of_each_notification(tmp_path: Path) -> None:
+    found = bench(tmp_path, "wake-up", "--count", "5", "--pause", "0")
+    assert len(found["ms"]) == 5
+
+
+@needs_compiler
+def test_memory_is_that_of_both_services(tmp_path: Path) -> None:
+    figures = bench(tmp_path, "memory", "--idle", "1")["figures"]
+    assert min(figures["receiver_mb"], figures["processor_mb"]) > 5
+
+
+@needs_compiler
+@needs_peers
+def test_a_large_backlog_is_compared_with_a_small_one(tmp_path: Path) -> None:
+    found = bench(tmp_path, "backlog", "--rounds", "1", "--files", "2000", "--seconds", "1")
+    assert set(found["turns"]) == {"1,000 files", "2,000 files"}
+
+
+@pytest.mark.parametrize("benchmark", ["confirm", "processing", "wake-up", "backlog", "memory"])
+def test_a_missing_program_is_asked_for_in_one_line(benchmark: str, tmp_path: Path) -> None:
+    ended = subprocess.run(
+        [sys.executable, BENCH, benchmark],
+        env={"PATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr.startswith("Error: missing programs; on Debian: apt install ")
+    assert "gcc libc6-dev" in ended.stderr
+    assert len(ended.stderr.splitlines()) == 1

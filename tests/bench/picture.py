@@ -3,6 +3,7 @@
 Owns: how that looks. It is drawn from the JSON file alone.
 """
 
+import statistics
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +39,10 @@ def draw(confirm: dict[str, Any], file: Path) -> None:
 
 def _bars(axes: Axes, turns: Turns, names: list[str], measured: str) -> None:
     for row, name in enumerate(names):
-        values = sorted(turn[measured] for turn in turns[name])
+        values = [turn[measured] for turn in turns[name]]
         middle = medians(turns[name])[measured]
         axes.barh(row, middle, color=_OURS if name == SPOOLER else _OTHERS, height=0.65)
-        low, high = values[len(values) // 4], values[(len(values) * 3) // 4 - (len(values) > 1)]
+        low, _, high = statistics.quantiles(values * (1 + (len(values) == 1)), n=4, method="inclusive")
         axes.plot([low, high], [row, row], color=_SPREAD, linewidth=1)
         axes.annotate(
             f" {middle:,.3g}" if middle < 100 else f" {middle:,.0f}", (max(middle, high), row), va="center"

@@ -138,8 +138,8 @@ def main(  # noqa: PLR0917 - click gives them by name
             at_random = bar.add_task("kills at random", total=rounds)
             last = random_kills.Rounds(0, 0, 0, [])
             for played in kill_at_random(folder, rounds, random.Random(seed)) if rounds else ():
-                bar.advance(at_random)
                 last = played or last
+                bar.advance(at_random, 0 if played else 1)
     summary = summarize(figures, last) | {"seed": seed, "seconds": round(time.monotonic() - began)}
     if as_json:
         click.echo(json.dumps(summary, indent=2))

@@ -28,6 +28,7 @@ import spooler
 TESTS = Path(__file__).parent
 _TIMEOUT_SECONDS = 300
 _FAILED = 1  # pytest's exit status when tests ran, and some failed
+_HANGS = -1  # which is no finding: it would hang, or not, whatever is broken
 
 DURABLE = "200 means on the disk, across a power cut"
 KEPT = "what was answered with 200 stays until it was processed"
@@ -66,6 +67,9 @@ _POWER_LOSS_RECEIVING = tuple(
 _POWER_LOSS_RUNNING = f"{_POWER_LOSS}[run-ext4-record]"
 _MOVES = "test_spool.py::test_a_legal_move_brings_file_and_log_into_the_folder_that_the_table_names"
 
+_TRIED_AGAIN = (
+    "test_faults.py::test_a_sync_that_failed_is_not_tried_again_though_the_kernel_would_say_yes_then"
+)
 _KILLED = "test_crash_campaign.py::test_a_kill_between_two_calls_loses_nothing_and_has_nothing_done_twice"
 
 MUTATIONS = (
@@ -589,6 +593,31 @@ MUTATIONS = (
         ("test_faults.py::test_when_only_the_sync_of_the_folder_fails_it_is_503_and_the_file_stays_whole",),
     ),
     Mutation(
+        DURABLE,
+        "a sync of the file that failed is tried again",
+        "durable.py",
+        (
+            (
+                "            os.fsync(descriptor)\n    except BaseException:\n",
+                "            try:\n                os.fsync(descriptor)\n            except OSError:\n"
+                "                os.fsync(descriptor)\n    except BaseException:\n",
+            ),
+        ),
+        (f"{_TRIED_AGAIN}[of the file]",),
+    ),
+    Mutation(
+        DURABLE,
+        "a sync of the folder that failed is tried again",
+        "durable.py",
+        (
+            (
+                "    os.fsync(folder)\n    return name\n",
+                "    try:\n        os.fsync(folder)\n    except OSError:\n        os.fsync(folder)\n    return name\n",
+            ),
+        ),
+        (f"{_TRIED_AGAIN}[of the folder]",),
+    ),
+    Mutation(
         TRUE,
         "a file that can't be synced is left",
         "durable.py",
@@ -677,7 +706,7 @@ def _run(test: str, path: Path) -> int:
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return _FAILED
+        return _HANGS
     return ended.returncode
 
 

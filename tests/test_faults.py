@@ -109,6 +109,21 @@ def test_when_only_the_sync_of_the_folder_fails_it_is_503_and_the_file_stays_who
     assert contents[1:] == [body, body]
 
 
+@pytest.mark.parametrize("folder", ["", "incoming"], ids=["of the file", "of the folder"])
+def test_a_sync_that_failed_is_not_tried_again_though_the_kernel_would_say_yes_then(
+    tmp_path: Path, folder: str
+) -> None:
+    site = make_site(tmp_path / "site", receiver="workers = 1")
+    before, body = make_body(1), make_body(2)
+    with running(site, "receive") as service:
+        assert post(service.address, before).status == 200
+        (worker,) = service.children()
+        with injected(worker, "fsync:error=EIO:when=1", site.folder(folder) if folder else None):
+            assert post(service.address, body).status == 503
+        assert visible(site) == ([before, body] if folder else [before])
+        assert post(service.address, body).status == 200
+
+
 def test_without_descriptors_it_is_503_and_then_it_goes_on(tmp_path: Path) -> None:
     site = make_site(tmp_path / "site", receiver="workers = 1")
     with running(site, "receive") as service:

@@ -61,6 +61,7 @@ def test_what_is_no_id_moves_nothing_and_is_told_in_one_line(command: str, text:
 @example([b"\xff"])
 @example([b"a\0b"])
 @example([b"a\0/x.json"])
+@example([b"a" * 300])
 @example([b"circle/" + ID.encode() + b".json"])
 def test_ids_that_are_piped_may_be_any_bytes_and_the_right_one_among_them_counts(lines: list[bytes]) -> None:
     with tempfile.TemporaryDirectory(prefix="spooler-hostile-") as folder:

@@ -608,6 +608,7 @@ def test_a_second_processor_on_the_spool_ends_at_once_with_a_clear_message(tmp_p
         [sys.executable, "-m", "spooler", "process", "--config", str(path)],
         capture_output=True,
         text=True,
+        timeout=60,
         check=False,
     )
     lock.close()

@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
+from running_service import wait_until
 
 
 @contextmanager
@@ -35,7 +36,9 @@ def mounted(folder: Path, options: str) -> Iterator[None]:
 
 def remount(folder: Path, options: str) -> None:
     """Change the options of what is mounted there: `remount(folder, "ro")`."""
-    subprocess.run(["mount", "-o", f"remount,{options}", folder], check=True)
+    command = ["mount", "-o", f"remount,{options}", str(folder)]
+    # It is refused as long as anybody has a file open for writing there.
+    wait_until(lambda: not subprocess.run(command, capture_output=True, check=False).returncode)
 
 
 def fill(folder: Path) -> list[Path]:

@@ -444,9 +444,10 @@ def test_a_repeat_of_what_was_named_by_a_clock_that_was_ahead_and_finished_by_a_
     finished = FinishedIds(spool, DAY)
     spool.claim(State.INCOMING, name)
     spool.record(State.PROCESSING, name, history.note(clock.now(), "the script answered 0"))
+    day = spool.today
     finished.add(spool.finish(name))
     step(clock, 60.0)
     assert spool.follow_clock()
     repeat = store(spool, "one")
     assert repeat < name
-    assert finished.original(repeat) == spool.path(State.DONE, name, spool.today)
+    assert finished.original(repeat) == spool.path(State.DONE, name, day)

@@ -72,7 +72,6 @@ REFUSALS = {
     "EDQUOT from the rename": ("renameat2:error=EDQUOT", ""),
     "EIO from the folder": ("openat:error=EIO", "incoming"),
     "ENFILE": ("openat:error=ENFILE", "incoming"),
-    "ENOSPC for the note of the latest stamp": ("utimensat:error=ENOSPC", ""),
 }
 
 

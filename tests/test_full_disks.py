@@ -111,12 +111,12 @@ def test_on_a_disk_that_became_read_only_all_waits_and_goes_on_by_itself_when_it
     tmp_path: Path,
 ) -> None:
     with on_a_small_disk(tmp_path, "size=1m") as (site, service):
-        paused = site.spool / "crm" / "paused"
-        paused.touch()
+        scripts = site.root / "processors"
+        away = scripts.rename(site.root / "away")  # without them nothing is begun
         sent = [make_body(number) for number in range(6)]
         assert [post(service.address, body).status for body in sent[:3]] == [200] * 3
-        paused.unlink()
         remount(site.spool, "ro")
+        away.rename(scripts)
         service.process.send_signal(signal.SIGHUP)  # it looks at once
         service.wait_for("left alone", 3)
         assert post(service.address, sent[3]).status == 503

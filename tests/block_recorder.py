@@ -59,13 +59,18 @@ def recording(folder: Path, image: Path, record: Path) -> Iterator[Path]:
     try:
         wait_until(lambda: folder.is_mount() or process.poll() is not None, "the recorder is mounted")
         yield folder / "disk"
-        subprocess.run(["umount", str(folder)], check=True)
+        # A loop device lets go of its file when everybody has let go of the device: a moment later.
+        wait_until(lambda: _unmount(folder), "nobody has the disk open")
         process.wait(PATIENCE_SECONDS)
     finally:
         if process.poll() is None:
             subprocess.run(["umount", "--lazy", str(folder)], check=False)
             process.kill()
             process.wait()
+
+
+def _unmount(folder: Path) -> bool:
+    return not subprocess.run(["umount", str(folder)], capture_output=True, check=False).returncode
 
 
 def serve(folder: Path, image: Path, record: Path) -> None:

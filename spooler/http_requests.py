@@ -24,7 +24,7 @@ from spooler.receiver import BEGUN
 
 _VERSIONS = ("1.0", "1.1")
 _LINGER_SECONDS = 2.0
-_SLOW_SECONDS = 0.5  # for a body to come in, while others wait for the room
+_SLOW_SECONDS = 1.0  # for a body to come in, while others wait for the room
 # Sizes, extensions and trailers of chunks; more of them than of the body is no sender's.
 _CHUNKING_BYTES = 64 << 10
 

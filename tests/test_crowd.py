@@ -113,7 +113,7 @@ def test_many_honest_senders_at_once_take_turns_and_none_is_refused(
         time.sleep(took_seconds)
         return receiver(environ, start_response)
 
-    bodies = [make_body(number, size=size) for number in range(16 * MOST_BYTES // MIB)]
+    bodies = [make_body(number, size=size) for number in range(4 * MOST_BYTES // MIB)]
     requests = [head(body) + body for body in bodies]
     with serving(store) as address, ThreadPoolExecutor(len(requests)) as pool:
         answers = list(pool.map(lambda one: exchange(address, one), requests))
@@ -133,7 +133,7 @@ def test_who_reserves_room_and_sends_nothing_keeps_a_large_body_waiting_for_a_mo
         begun = time.monotonic()
         assert post(address, LARGE).status == 200
         assert post(address, make_body()).status == 200
-        assert time.monotonic() - begun < 3.0
+        assert time.monotonic() - begun < 10.0  # the sender waits 15
 
 
 def test_silent_connections_make_place_for_new_ones_the_oldest_first(

@@ -420,13 +420,6 @@ MUTATIONS = (
     ),
     Mutation(
         BOUNDED,
-        "bodies are read, however many wait for an answer",
-        "crowd.py",
-        (("        self.is_full = waiting > self._max_bytes // 2\n", "        self.is_full = False\n"),),
-        ("test_crowd.py::test_while_much_waits_for_its_answer_the_rest_waits_too_and_is_not_given_up",),
-    ),
-    Mutation(
-        BOUNDED,
         "who has room and doesn't use it keeps it",
         "crowd.py",
         ((" or one.is_slow(now))", ")"),),

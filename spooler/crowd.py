@@ -42,6 +42,9 @@ class Crowd:
         """Let those wait, or go, that are too many, or hold too much."""
         waiting = sum(channel.bytes_waiting for channel in channels)
         self.is_full = waiting > self._max_bytes // 2
+        if self.is_full:  # nothing is read: nobody is silent of his own will, for waitress to close
+            for channel in channels:
+                channel.last_activity = time.time()
         held = waiting + sum(channel.bytes_coming for channel in channels)
         was_scarce, self.is_scarce = self.is_scarce, held > self._max_bytes // 2
         if self.is_scarce or was_scarce:

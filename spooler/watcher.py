@@ -23,6 +23,8 @@ from watchdog.observers.api import BaseObserver
 from spooler.log import get_logger
 from spooler.name import is_notification
 
+_STOP_SECONDS = 2.0
+
 
 class _Hint(FileSystemEventHandler):
     def __init__(self, wake: Callable[[], None]) -> None:
@@ -95,7 +97,8 @@ class Watcher:
         """Let go of inotify."""
         if self._observer is not None:
             self._observer.stop()
-            self._observer.join()
+            # Its threads end with the process; a stop must not wait for one that is stuck in the kernel.
+            self._observer.join(_STOP_SECONDS)
             self._observer = None
 
 

@@ -9,7 +9,6 @@ Logs: its start and its end.
 
 import queue
 import random
-import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -24,6 +23,7 @@ from spooler.scripts import Runner, Stop
 from spooler.spool import WebhookSpool
 from spooler.state import State
 from spooler.turn import Settled, Turn
+from spooler.wake import Wake
 from spooler.watcher import Watcher
 from spooler.webhook_queue import WebhookQueue
 
@@ -49,8 +49,8 @@ class Processor:
         self._on_failed = on_failed
         self._workers = configuration.processor.workers
         self._stop = Stop()
-        self._wake = threading.Event()
-        self._hinted = threading.Event()
+        self._wake = Wake()
+        self._hinted = False
         self._ended: queue.SimpleQueue[tuple[WebhookQueue, str, Settled | None]] = queue.SimpleQueue()
         self._busy = 0
         self._is_alone = False  # one runs that may have ended the processor before
@@ -69,7 +69,7 @@ class Processor:
 
     def look(self) -> None:
         """Ask for a look into the folders; may be called from a signal handler or another thread."""
-        self._hinted.set()
+        self._hinted = True
         self._wake.set()
 
     def _turn(self, webhook: Webhook, spool: WebhookSpool, runner: Runner) -> Turn:
@@ -119,8 +119,7 @@ class Processor:
 
     def _step(self, pool: ThreadPoolExecutor) -> None:
         """Take in what has ended and what has arrived, and start as many turns as there is room for."""
-        hinted = self._hinted.is_set()
-        self._hinted.clear()
+        hinted, self._hinted = self._hinted, False
         self._collect()
         hinted |= self._watcher.check()
         for waiting, _turn in self._turns:

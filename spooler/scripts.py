@@ -17,7 +17,6 @@ import signal
 import subprocess
 import threading
 import time
-import weakref
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +24,7 @@ from pathlib import Path
 from spooler import children
 from spooler.log import get_logger
 from spooler.outcome import CANNOT_EXECUTE, NOT_FOUND, Exit
+from spooler.wake import Wake
 
 OUTPUT_BYTES = 16 * 1024
 KILL_AFTER_SECONDS = 5.0
@@ -51,19 +51,18 @@ class Stop:
     """Says, once and for all threads, that spooler is to stop."""
 
     def __init__(self) -> None:
-        self._event = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        weakref.finalize(self, os.close, self._event)
+        self._wake = Wake()
         self.requested = False
 
     def request(self) -> None:
         """Ask for the stop; may be called from a signal handler."""
         if not self.requested:
             self.requested = True
-            os.eventfd_write(self._event, 1)
+            self._wake.set()
 
     def fileno(self) -> int:
         """Return a descriptor that becomes readable with the request, and stays so."""
-        return self._event
+        return self._wake.fileno()
 
 
 class Runner:

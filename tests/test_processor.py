@@ -871,3 +871,19 @@ def test_what_was_left_of_a_start_that_was_killed_is_swept_after_an_hour(tmp_pat
     left = sorted(path.parent.name for path in configuration.spool.rglob(".new-*"))
     assert left == ["done", "failed", "processing", "retry"]
     assert not list(configuration.spool.rglob(".new-old"))
+
+
+def test_signals_that_come_in_the_midst_of_one_another_end_it_all_the_same(tmp_path: Path) -> None:
+    path = write_config(tmp_path)
+    write_script(tmp_path / "processors", "10-a", f"touch {tmp_path}/started")
+    store(prepared(tmp_path))
+    command = [sys.executable, "-m", "spooler", "process", "--config", str(path)]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+        wait_until((tmp_path / "started").exists, 30)
+        try:
+            for _ in range(20_000):
+                process.send_signal(signal.SIGHUP)
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(30) == 0
+        finally:
+            process.kill()

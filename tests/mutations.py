@@ -419,6 +419,18 @@ MUTATIONS = (
         ),
     ),
     Mutation(
+        KEPT,
+        "a signal in the middle of another finds a lock taken",
+        "processor.py",
+        (
+            (
+                "        self._wake = Wake()\n",
+                "        import threading\n        self._wake = threading.Event()\n",
+            ),
+        ),
+        ("test_processor.py::test_signals_that_come_in_the_midst_of_one_another_end_it_all_the_same",),
+    ),
+    Mutation(
         BOUNDED,
         "who has room and doesn't use it keeps it",
         "crowd.py",

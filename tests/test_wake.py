@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 import time
+from pathlib import Path
 
 from conftest import wait_until
 
@@ -40,7 +41,7 @@ def test_another_thread_and_a_signal_wake_who_waits() -> None:
 
 def test_its_descriptor_is_closed_with_it() -> None:
     wake = Wake()
-    path = f"/proc/self/fd/{wake.fileno()}"
-    assert os.readlink(path) == "anon_inode:[eventfd]"
+    descriptor = Path(f"/proc/self/fd/{wake.fileno()}")
+    assert str(descriptor.readlink()) == "anon_inode:[eventfd]"
     del wake
-    wait_until(lambda: not os.path.lexists(path))
+    wait_until(lambda: not descriptor.is_symlink())

@@ -278,7 +278,9 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         super().handle_close()
 
     def end_if_slow(self, limit_seconds: float) -> None:
-        """Close the connection if its request has been coming in for too long, byte by byte or not at all.
+        """End a request that has been coming in for too long, byte by byte or not at all.
+
+        The connection is closed; where there was no room to read on, with an answer.
 
         Whoever was refused, and goes on sending, has less time.
         """
@@ -286,6 +288,9 @@ class Channel(HTTPChannel):  # type: ignore[misc]
             self.will_close = True
         request = self.request
         if request is not None and not self.requests and time.monotonic() - request.begun > limit_seconds:
+            if self.is_held_back or not self._may_read():  # it is we who are slow
+                self.refuse_for_want_of_room()
+                return
             get_logger().warning("too slow", peer=self.addr[0], seconds=limit_seconds)
             if request.headers_finished and request.command == "POST" and not self.will_close:
                 _count_refused(self, request, Answer.BAD_REQUEST, "too slow")

@@ -431,6 +431,25 @@ MUTATIONS = (
         ("test_processor.py::test_signals_that_come_in_the_midst_of_one_another_end_it_all_the_same",),
     ),
     Mutation(
+        KEPT,
+        "who isn't read is closed for being silent",
+        "crowd.py",
+        (("                channel.last_activity = time.time()\n", "                pass\n"),),
+        ("test_crowd.py::test_who_isnt_read_is_not_closed_for_being_silent",),
+    ),
+    Mutation(
+        KEPT,
+        "who isn't read to the end in time is cut without an answer",
+        "http_requests.py",
+        (
+            (
+                "            if self.is_held_back or not self._may_read():  # it is we who are slow\n",
+                "            if False:\n",
+            ),
+        ),
+        ("test_crowd.py::test_a_body_that_isnt_read_to_its_end_in_time_is_503_and_not_too_slow",),
+    ),
+    Mutation(
         BOUNDED,
         "who has room and doesn't use it keeps it",
         "crowd.py",

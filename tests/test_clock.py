@@ -48,6 +48,16 @@ def again(spool: WebhookSpool) -> WebhookSpool:
     return WebhookSpool(spool.root, spool.webhook, spool.clock)
 
 
+def store_in(spool: WebhookSpool, state: State) -> str:
+    """Store a notification and bring it to where it waits; return its name."""
+    name = store(spool, "older")
+    if state is not State.INCOMING:
+        spool.claim(State.INCOMING, name)
+    if state is State.RETRY:
+        spool.postpone(name, spool.clock.now())
+    return name
+
+
 # Order
 
 
@@ -56,11 +66,7 @@ def again(spool: WebhookSpool) -> WebhookSpool:
 def test_after_the_clock_was_set_back_a_younger_name_still_sorts_after_one_that_waits(
     spool: WebhookSpool, clock: FakeClock, waits_in: State, back: float
 ) -> None:
-    older = store(spool, "older")
-    if waits_in is not State.INCOMING:
-        spool.claim(State.INCOMING, older)
-    if waits_in is State.RETRY:
-        spool.postpone(older, clock.now())
+    older = store_in(spool, waits_in)
     step(clock, -back)
     first, second = store(again(spool), "first"), store(again(spool), "second")
     assert older < first < second
@@ -71,11 +77,7 @@ def test_after_the_clock_was_set_back_a_younger_name_still_sorts_after_one_that_
 def test_what_a_power_cut_took_of_the_latest_stamp_is_found_in_the_names(
     spool: WebhookSpool, clock: FakeClock, waits_in: State, lost: str
 ) -> None:
-    older = store(spool, "older")
-    if waits_in is not State.INCOMING:
-        spool.claim(State.INCOMING, older)
-    if waits_in is State.RETRY:
-        spool.postpone(older, clock.now())
+    older = store_in(spool, waits_in)
     note = spool.folder(State.REJECTED) / ".stamp"
     if lost == "the note":
         note.unlink()

@@ -102,6 +102,49 @@ def test_while_much_waits_for_its_answer_the_rest_waits_too_and_is_not_given_up(
     assert statuses == {200: 12}
 
 
+@contextlib.contextmanager
+def full_of_what_waits(address: tuple[str, int] | str, gate: Gate) -> Iterator[ThreadPoolExecutor]:
+    """Have so much wait for its answer that nothing more is read until the gate opens."""
+    with ThreadPoolExecutor(6) as pool:
+        waiting = [pool.submit(exchange, address, head(LARGE) + LARGE) for _ in range(4)]
+        for _ in waiting:
+            assert gate.begun.acquire(timeout=PATIENCE_SECONDS)
+        try:
+            yield pool
+        finally:
+            gate.may_answer.set()
+        assert {status_of(answer.result(PATIENCE_SECONDS)) for answer in waiting} == {200}
+
+
+def test_who_isnt_read_is_not_closed_for_being_silent() -> None:
+    gate, body = Gate(), make_body()
+    with (
+        serving(gate, request_within_seconds=1.0) as address,
+        full_of_what_waits(address, gate) as pool,
+    ):
+        small = pool.submit(exchange, address, head(body) + body)
+        time.sleep(3.0)  # longer than anybody may be silent
+        assert not small.done()
+        gate.may_answer.set()
+        assert status_of(small.result(PATIENCE_SECONDS)) == 200
+
+
+def test_a_body_that_isnt_read_to_its_end_in_time_is_503_and_not_too_slow() -> None:
+    gate = Gate()
+    with (
+        capture_logs() as logged,
+        serving(gate, request_within_seconds=3.0) as address,
+        connect(address) as connection,
+    ):
+        connection.sendall(head(LARGE) + LARGE[: MIB // 2])
+        with full_of_what_waits(address, gate):
+            connection.sendall(LARGE[MIB // 2 :])
+            answer = read_all(connection)
+    assert status_of(answer) == 503
+    assert b"\r\nRetry-After: 60\r\n" in answer
+    assert "too slow" not in {line["event"] for line in logged}
+
+
 @pytest.mark.parametrize("size", [100_000, MIB])
 @pytest.mark.parametrize("took_seconds", [0.0, 0.1])
 def test_many_honest_senders_at_once_take_turns_and_none_is_refused(

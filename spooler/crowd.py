@@ -4,9 +4,9 @@ Owns: how many connections a process holds, how many bytes of requests that aren
 first when that isn't enough.
 Promises: memory is bounded, whoever sends what how slowly. When it gets scarce, requests take turns: those
 are read on for which there is room to the end, and the others wait in the kernel. Who is small or quick goes
-last: of the requests on their way in, those go that have taken the most room for the longest; of the
-connections, the one that has been silent for the longest. What has come in whole is answered, and nothing
-more is read until there is room.
+last: of the requests on their way in, those go that take the most room and have stood still for the longest;
+of the connections, the one that has been silent for the longest. What has come in whole is answered, and
+nothing more is read until there is room.
 Does not promise: fairness between addresses; behind a proxy all have the same one.
 """
 
@@ -85,7 +85,7 @@ class Crowd:
             # Where all wait for room, nobody would ever get any.
             (one for one in reading or coming if held_bytes > self._max_bytes or one.is_slow(now)),
             # Time counts for more than size: a large body that comes in swiftly is an honest sender's.
-            key=lambda one: (one.bytes_coming + one.bytes_to_come) * (now - one.reads_since) ** 2,
+            key=lambda one: (one.bytes_coming + one.bytes_to_come) * (now - one.stands_still_since(now)) ** 2,
         )
         while greedy and room < max(wanted, self._max_bytes // _ROOM_SHARE):
             channel = greedy.pop()

@@ -24,7 +24,9 @@ from spooler.receiver import BEGUN
 
 _VERSIONS = ("1.0", "1.1")
 _LINGER_SECONDS = 2.0
-_SLOW_SECONDS = 1.0  # for a body to come in, while others wait for the room
+# While others wait for the room, a request that takes longer than this for its next step is slow.
+_STEP_BYTES = 64 << 10
+_STEP_SECONDS = 0.25
 # Sizes, extensions and trailers of chunks; more of them than of the body is no sender's.
 _CHUNKING_BYTES = 64 << 10
 
@@ -54,6 +56,8 @@ class _Parser(HTTPRequestParser):  # type: ignore[misc] # waitress ships no type
             self._check_chunking(consumed)
         if self.completed:
             self.expect_continue = False  # there is nothing more to ask for: the answer is final
+        if self.error is not None:  # nobody reads it, and it would take the room of those who are read
+            self.drop()
         return consumed
 
     def _check_chunking(self, more_bytes: int) -> None:
@@ -170,7 +174,9 @@ class Channel(HTTPChannel):  # type: ignore[misc]
     request: Any = None  # on its way in
     lingers = False  # what the sender is still sending is to be read before the connection is closed
     is_held_back = False  # until there is room for the rest of its request
-    _let_read_at = 0.0  # monotonic seconds
+    _had_to_wait = False  # for room
+    _step_at = 0.0  # when the last one was seen, or it was let read on (monotonic seconds)
+    _step_bytes = 0  # that had come in by then
     _lingers_until: float | None = None
 
     def __init__(self, may_read: Callable[[], bool], *given: Any, **named: Any) -> None:
@@ -180,20 +186,29 @@ class Channel(HTTPChannel):  # type: ignore[misc]
     def readable(self) -> bool:
         return self._may_read() and not self.is_held_back and bool(super().readable())
 
+    def recv(self, buffer_size: int) -> bytes:
+        """Read; more at once where room was made for it: among many, each turn of the loop takes long."""
+        wanted = min(self.bytes_to_come, _STEP_BYTES) if self._had_to_wait else 0
+        received: bytes = super().recv(max(buffer_size, wanted))
+        return received
+
     def let_read(self) -> None:
         """Go on reading; from now on it's the other side that takes its time."""
         self.is_held_back = False
-        self._let_read_at = time.monotonic()
+        self._had_to_wait = True
+        self._step_at = time.monotonic()
+        self._step_bytes = self.bytes_coming
 
-    @property
-    def reads_since(self) -> float:
-        """Since when the request on its way in has been read (monotonic seconds)."""
+    def stands_still_since(self, now: float) -> float:
+        """Since when the request on its way in has made no step, as far as was looked (monotonic seconds)."""
+        if self.bytes_coming - self._step_bytes >= _STEP_BYTES:
+            self._step_at, self._step_bytes = now, self.bytes_coming
         begun: float = self.request.begun
-        return max(self._let_read_at, begun)
+        return max(self._step_at, begun)
 
     def is_slow(self, now: float) -> bool:
         """Say whether a request on its way in takes its time, at that moment (monotonic seconds)."""
-        return now - self.reads_since > _SLOW_SECONDS
+        return now - self.stands_still_since(now) > _STEP_SECONDS
 
     @property
     def bytes_to_come(self) -> int:

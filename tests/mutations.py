@@ -460,6 +460,25 @@ MUTATIONS = (
     ),
     Mutation(
         BOUNDED,
+        "who goes on steadily counts as standing still",
+        "http_requests.py",
+        (("        if self.bytes_coming - self._step_bytes >= _STEP_BYTES:\n", "        if False:\n"),),
+        ("test_crowd.py::test_who_stands_still_makes_room_before_those_who_go_on_steadily",),
+    ),
+    Mutation(
+        BOUNDED,
+        "what is no valid request keeps its body until it is answered",
+        "http_requests.py",
+        (
+            (
+                "            self.drop()\n        return consumed\n",
+                "            pass\n        return consumed\n",
+            ),
+        ),
+        ("test_crowd.py::test_what_is_no_valid_request_takes_no_room_while_it_waits_for_its_answer",),
+    ),
+    Mutation(
+        BOUNDED,
         "all bodies are read at once, and none gets to its end",
         "crowd.py",
         (("                channel.is_held_back = True\n", "                pass\n"),),

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bad_requests import CHUNKED
 from running_service import (
     HOST,
     PATIENCE_SECONDS,
@@ -102,6 +103,26 @@ def test_while_much_waits_for_its_answer_the_rest_waits_too_and_is_not_given_up(
     assert statuses == {200: 12}
 
 
+def test_what_is_no_valid_request_takes_no_room_while_it_waits_for_its_answer() -> None:
+    gate = Gate()
+    bound = socket.create_server((HOST, 0))
+    address = bound.getsockname()[:2]
+    bad_end = head(b"", CHUNKED) + b"80000\r\n" + b"a" * 0x80000 + b"no end of a chunk"
+    with server_on(bound, gate) as (serving_it, _thread), ThreadPoolExecutor(8) as pool:
+        body = make_body()
+        busy = [pool.submit(exchange, address, head(body) + body) for _ in range(8)]  # all its threads
+        for _ in busy:
+            assert gate.begun.acquire(timeout=PATIENCE_SECONDS)
+        with held(address, 24, bad_end) as bad:  # more than all may hold
+            wait_until(
+                lambda: sum(bool(channel.requests) for channel in serving_it._channels()) == 8 + 24,
+                "all were read to where they are no valid requests",
+            )
+            gate.may_answer.set()
+            assert {status_of(read_all(connection)) for connection in bad} == {400}
+        assert {status_of(answer.result(PATIENCE_SECONDS)) for answer in busy} == {200}
+
+
 @contextlib.contextmanager
 def full_of_what_waits(address: tuple[str, int] | str, gate: Gate) -> Iterator[ThreadPoolExecutor]:
     """Have so much wait for its answer that nothing more is read until the gate opens."""
@@ -177,6 +198,32 @@ def test_who_reserves_room_and_sends_nothing_keeps_a_large_body_waiting_for_a_mo
         assert post(address, LARGE).status == 200
         assert post(address, make_body()).status == 200
         assert time.monotonic() - begun < 10.0  # the sender waits 15
+
+
+def test_who_stands_still_makes_room_before_those_who_go_on_steadily(tmp_path: Path) -> None:
+    site = make_site(tmp_path / "site")
+    steps = MOST_BYTES // MIB - 1
+    bodies = [make_body(number, size=MIB) for number in range(steps)]
+    begun = threading.Barrier(steps + 1)
+
+    def send_steadily(body: bytes) -> int:
+        with connect(address) as connection:
+            connection.sendall(head(body))
+            for start in range(0, MIB, 32 << 10):
+                connection.sendall(body[start : start + (32 << 10)])
+                if start == 0:
+                    begun.wait()
+                time.sleep(0.05)
+            return status_of(read_all(connection))
+
+    with serving(Receiver(site.configuration())) as address, ThreadPoolExecutor(steps) as pool:
+        steady = [pool.submit(send_steadily, body) for body in bodies]
+        begun.wait()
+        with held(address, 1, head(LARGE) + LARGE[:-1]) as (still,):
+            time.sleep(1.1)  # the steady ones aren't there yet, and have taken their room for longer
+            assert post(address, LARGE).status == 200
+            assert status_of(read_all(still)) == 503
+        assert {answer.result(PATIENCE_SECONDS) for answer in steady} == {200}
 
 
 def test_silent_connections_make_place_for_new_ones_the_oldest_first(

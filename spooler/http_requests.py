@@ -38,7 +38,7 @@ class _NoRoomError(Error):  # type: ignore[misc] # waitress ships no types
     reason = "Service Unavailable"
 
 
-class _Parser(HTTPRequestParser):  # type: ignore[misc] # waitress ships no types
+class Parser(HTTPRequestParser):  # type: ignore[misc] # waitress ships no types
     """A request as it comes in; `begun` is when its first byte came (monotonic seconds)."""
 
     body_rcv: Any = None
@@ -119,7 +119,7 @@ class _Parser(HTTPRequestParser):  # type: ignore[misc] # waitress ships no type
             raise ParsingError("more than one Transfer-Encoding")
 
 
-class _Task(WSGITask):  # type: ignore[misc]
+class Task(WSGITask):  # type: ignore[misc]
     """The answer to a valid request."""
 
     def get_environment(self) -> dict[str, Any]:
@@ -168,8 +168,8 @@ def _count_refused(channel: HTTPChannel, request: HTTPRequestParser, answer: Ans
 class Channel(HTTPChannel):  # type: ignore[misc]
     """A connection; `may_read` says whether there is room for more of any request."""
 
-    parser_class = _Parser
-    task_class = _Task
+    parser_class = Parser
+    task_class = Task
     error_task_class = _ErrorTask
     request: Any = None  # on its way in
     lingers = False  # what the sender is still sending is to be read before the connection is closed
@@ -213,7 +213,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
     @property
     def bytes_to_come(self) -> int:
         """What more the request may take that is on its way in."""
-        parser: _Parser | None = self.request
+        parser: Parser | None = self.request
         return 0 if parser is None else parser.bytes_to_come
 
     @property

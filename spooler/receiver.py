@@ -129,10 +129,10 @@ class Receiver:
             stored, failed = self._answered[Answer.STORED], self._answered[Answer.UNAVAILABLE]
             return Counts(stored, self._answered.total() - stored - failed, failed)
 
-    def reload_keys(self) -> None:
-        """Read all key files again, whether they changed or not."""
+    def read_keys(self, *, again: bool = False) -> None:
+        """Read the key files that changed; with `again`, all of them."""
         for endpoint in self._endpoints.values():
-            endpoint.keyring.refresh(force=True)
+            endpoint.keyring.refresh(force=again)
 
     def sweep(self) -> None:
         """Put right what the time before this start has left behind. Raises: OSError."""

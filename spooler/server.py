@@ -1,15 +1,13 @@
 """One worker process's HTTP server: waitress, its limits, and its orderly end.
 
-Owns: the loop around waitress, its settings, and the deadlines of connections.
+Owns: the loop around waitress, its settings, and the deadlines of connections. What comes in whole doesn't
+get here; see `spooler.acceptors`.
 Promises: on the way out every request that has begun is answered, and what waits to be accepted on a socket
 of our own is accepted first. A request that drips in is cut. All of them together are bounded.
-For want of descriptors connections wait to be accepted, and are, within a second of there being some.
 Does not promise: processes or signals; those are `spooler.supervisor`'s.
-Logs: that none can be accepted, once a minute.
 """
 
 import ctypes
-import errno
 import resource
 import select
 import time
@@ -21,18 +19,17 @@ from typing import Any
 from waitress import wasyncore
 from waitress.server import BaseWSGIServer, create_server
 
+from spooler.acceptors import Acceptors, HandedOver
 from spooler.crowd import Crowd
 from spooler.http_requests import Channel
 from spooler.listening import BACKLOG, Listener
-from spooler.log import get_logger
 
 REQUEST_WITHIN_SECONDS = 10.0  # for all of a request to come in
 _DRAIN_SECONDS = 12.0
 _FIRST_BYTE_SECONDS = 1.0  # on the way out, for an accepted connection to begin its request
 _THREADS = 8
 _CONNECTIONS = 1000
-_MANY_CONNECTIONS = 50
-_SPARE_CONNECTIONS = 100  # waitress stops accepting at its limit; the crowd makes places before
+_SPARE_CONNECTIONS = 100  # until the crowd has made places
 _MAX_HEADER_BYTES = 16 << 10
 _OVER_LIMIT_BYTES = 1 << 20  # more than is read at once
 _LOOK_SECONDS = 1.0
@@ -40,8 +37,6 @@ _FULL_SECONDS = 0.02  # nothing is read meanwhile, so nothing wakes the loop but
 _SCARCE_SECONDS = 0.1  # some wait for room, and others may have to make it
 _M_MMAP_THRESHOLD = -3
 _M_ARENA_MAX = -8
-_NOTHING_LEFT = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
-_TELL_AGAIN_SECONDS = 60.0
 
 
 class Server:
@@ -89,21 +84,8 @@ class Server:
         self._servers = [entry for entry in self._map.values() if isinstance(entry, BaseWSGIServer)]
         for server in self._servers:
             server.channel_class = partial(Channel, self._crowd.may_read)
-            server.accept = partial(self._accept, server, server.accept)
-        self._told_at = -_TELL_AGAIN_SECONDS
-
-    def _accept(self, server: Any, accept: Callable[[], Any]) -> Any:
-        """Accept a connection; for want of descriptors or memory, leave it to wait, and don't spin on it."""
-        try:
-            return accept()
-        except OSError as error:
-            if error.errno not in _NOTHING_LEFT:
-                raise
             server.accepting = False
-            if time.monotonic() - self._told_at >= _TELL_AGAIN_SECONDS:
-                self._told_at = time.monotonic()
-                get_logger().error("can't accept", reason=error.strerror)
-            return None
+        self._acceptors = Acceptors(self._servers, self._servers[0].pull_trigger)
 
     def stop(self) -> None:
         """Ask for the orderly end; may be called from a signal handler."""
@@ -113,14 +95,15 @@ class Server:
     def run(self, each_second: Callable[[], None]) -> None:
         """Serve until `stop`, then answer what has begun."""
         look_at = 0.0
+        self._acceptors.start()
         while not self._stopping:
             self._turn(_LOOK_SECONDS)
             if time.monotonic() >= look_at:
                 look_at = time.monotonic() + _LOOK_SECONDS
                 each_second()
                 self._end_slow()
-                for server in self._servers:
-                    server.accepting = True
+                # RACE: a process that is killed, or stopped, takes the wake-up of a connection with it.
+                self._accept_here()
         self._drain()
 
     def _turn(self, timeout_seconds: float) -> None:
@@ -128,14 +111,31 @@ class Server:
             timeout_seconds = min(timeout_seconds, _FULL_SECONDS)
         if self._crowd.is_scarce:
             timeout_seconds = min(timeout_seconds, _SCARCE_SECONDS)
+        if self._acceptors.are_stuck:
+            # Time runs from a request's first byte: what has waited for too long isn't stored any more.
+            timeout_seconds = min(timeout_seconds, _SCARCE_SECONDS)
+            self._accept_here()
         wasyncore.loop(timeout=timeout_seconds, map=self._map, use_poll=True, count=1)
-        channels = self._channels()
-        if _MANY_CONNECTIONS < len(channels) <= self._connections:
-            # A turn takes long then, and at one for each turn those would pile up who want to come in.
-            for server in self._servers if not self._stopping else ():
-                _accept(server, _SPARE_CONNECTIONS // 2 // len(self._servers))
-            channels = self._channels()
-        self._crowd.thin(channels)
+        for handed in self._acceptors.take(self._places):
+            self._take(handed)
+        self._crowd.thin(self._channels())
+
+    def _accept_here(self) -> None:
+        """Take what waits and no acceptor takes."""
+        for server in self._servers:
+            _accept(server, self._places)
+
+    @property
+    def _places(self) -> int:
+        """How many more connections may be held."""
+        return max(0, self._connections + _SPARE_CONNECTIONS - len(self._channels()))
+
+    def _take(self, handed: HandedOver) -> None:
+        """Go on with a connection that an acceptor couldn't answer at once."""
+        server = handed.server
+        channel = server.channel_class(server, handed.connection, handed.address, server.adj, map=self._map)
+        if handed.received:
+            channel.received(handed.received)
 
     def _channels(self) -> list[Channel]:
         return [channel for server in self._servers for channel in list(server.active_channels.values())]
@@ -145,17 +145,18 @@ class Server:
             channel.end_if_slow(self._request_within_seconds)
 
     def _drain(self) -> None:
+        self._acceptors.stop()
         for server, listener in zip(self._servers, self._in_order(), strict=True):
             if not listener.handed_over:
                 _accept(server, BACKLOG)
-            server.accepting = False
             server.del_channel()
             server.socket.close()
         begun = time.monotonic()
         while time.monotonic() - begun < _DRAIN_SECONDS:
             waiting = time.monotonic() - begun < _FIRST_BYTE_SECONDS
             open_channels = self._channels()
-            if not any(channel.waits_for_answer or waiting for channel in open_channels):
+            waited_for = [one for one in open_channels if one.waits_for_answer or waiting]
+            if not (waited_for or self._acceptors.busy):
                 break
             self._turn(0.05)
             self._end_slow()

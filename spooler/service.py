@@ -126,9 +126,9 @@ def _run_receiver(
             # Only a new process can be given the new folder; the supervisor starts one.
             get_logger().warning("beginning anew", reason="a folder of the spool was replaced")
             server.stop()
-        if reload_wanted:
-            reload_wanted.clear()
-            receiver.reload_keys()
+        # Each request looks at the keys, too; a process that has none to answer knows of them all the same.
+        receiver.read_keys(again=bool(reload_wanted))
+        reload_wanted.clear()
 
     _obey(server.stop, lambda: reload_wanted.append(True))
     with sharing:

@@ -459,6 +459,13 @@ MUTATIONS = (
         ),
     ),
     Mutation(
+        KEPT,
+        "while all threads wait for the disk, nobody accepts, and the time of who waits doesn't run",
+        "server.py",
+        (("        if self._acceptors.are_stuck:\n", "        if False:\n"),),
+        ("test_server.py::test_what_waits_for_a_thread_is_answered_too",),
+    ),
+    Mutation(
         BOUNDED,
         "who goes on steadily counts as standing still",
         "http_requests.py",
@@ -677,8 +684,8 @@ MUTATIONS = (
     Mutation(
         BOUNDED,
         "a connection that can't be accepted is tried without a pause",
-        "server.py",
-        (("            server.accepting = False\n            if time", "            if time"),),
+        "acceptors.py",
+        (("                self._stop.wait(_PAUSE_SECONDS)\n", "                pass\n"),),
         (
             "test_faults.py::"
             "test_when_not_even_a_connection_can_be_accepted_it_waits_without_spinning_and_is_answered_then",

@@ -15,7 +15,7 @@ from waitress.adjustments import Adjustments
 from spooler import mail, proxy
 from spooler.alert_texts import Failure, failed
 from spooler.config import Alerts
-from spooler.http_requests import _Parser
+from spooler.http_requests import Parser
 
 BODY = make_body()
 MAX_BODY = 2000
@@ -55,7 +55,7 @@ def _insert(request: bytes, changes: Sequence[tuple[int, bytes]]) -> bytes:
 
 def parse(pieces: Sequence[bytes]) -> tuple[object, ...]:
     """Feed a request in pieces as the channel does; return what came of it."""
-    parser = _Parser(Adjustments(max_request_body_size=MAX_BODY, max_request_header_size=16384))
+    parser = Parser(Adjustments(max_request_body_size=MAX_BODY, max_request_header_size=16384))
     taken = 0
     for piece in pieces:
         rest = piece

@@ -184,7 +184,9 @@ def test_what_waits_for_a_thread_is_answered_too() -> None:
         waiting = [connections.enter_context(connect(address)) for _ in range(40)]
         for connection in waiting:
             connection.sendall(REQUEST)
-        for _ in range(8):  # as many as there are threads; the others wait in the queue, or to be accepted
+        for _ in range(
+            4 + 8
+        ):  # as many as there are threads; the others wait in the queue, or to be accepted
             assert gate.begun.acquire(timeout=PATIENCE_SECONDS)
         server.stop()
         gate.may_answer.set()

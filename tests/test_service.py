@@ -186,12 +186,8 @@ def test_keys_are_read_again_when_asked_to_and_when_they_change(receiving: Servi
         assert {post(receiving.address, body, OTHER_KEY).status for _ in range(10)} == {200}
         assert post(receiving.address, body).status == 401
         site.key_file.write_bytes(public_pem())
-        wait_until(
-            lambda: (
-                post(receiving.address, body).status == 200
-                and receiving.log().count("key loaded") == loaded + 6
-            )
-        )
+        wait_until(lambda: post(receiving.address, body).status == 200)
+        receiving.wait_for("key loaded", loaded + 6)
         assert post(receiving.address, body, OTHER_KEY).status == 401
         site.key_file.write_bytes(b"-----BEGIN PUBLIC KEY-----\nbroken")
         assert {post(receiving.address, body).status for _ in range(10)} == {200}
@@ -206,8 +202,9 @@ def test_workers_share_a_socket_and_one_that_is_killed_is_started_again(receivin
     assert {accepts(receiving, worker) for worker in workers} == {True}
     killed = workers.pop()
     os.kill(killed, signal.SIGKILL)
+    wait_until(lambda: killed not in receiving.children())
     assert post(receiving.address, make_body()).status == 200
-    wait_until(lambda: len(receiving.children()) == 3 and killed not in receiving.children())
+    wait_until(lambda: len(receiving.children()) == 3)
     (new,) = set(receiving.children()) - workers
     assert accepts(receiving, new)
     assert 'event="process ended" process=receiver-' in receiving.log()
@@ -219,10 +216,16 @@ def accepts(service: Service, worker: int) -> bool:
     for other in others:
         os.kill(other, signal.SIGSTOP)
     try:
+        wait_until(lambda: all(map(is_stopped, others)))
         return post(service.address, make_body()).status == 200
     finally:
         for other in others:
             os.kill(other, signal.SIGCONT)
+
+
+def is_stopped(process: int) -> bool:
+    threads = Path(f"/proc/{process}/task").glob("*/stat")
+    return {thread.read_text().rpartition(") ")[2][0] for thread in threads} == {"T"}
 
 
 # The orderly end

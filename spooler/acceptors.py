@@ -25,7 +25,7 @@ from spooler.http_requests import Parser, Task
 from spooler.log import get_logger
 from spooler.wake import Wake
 
-THREADS = 4
+_THREADS = 8  # they mostly wait for the disk
 _READ_BYTES = 64 << 10
 _MOMENT_SECONDS = 0.002
 _MOST_HANDED_OVER = 100  # that the loop hasn't looked at yet
@@ -56,10 +56,10 @@ class Acceptors:
         self._room = threading.Semaphore(_MOST_HANDED_OVER)
         self._handed_over: deque[HandedOver] = deque()
         self._told_at = -_TELL_AGAIN_SECONDS
-        self._began = [math.inf] * THREADS  # the request that each one is at (monotonic seconds)
+        self._began = [math.inf] * _THREADS  # the request that each one is at (monotonic seconds)
         self._threads = [
             threading.Thread(target=self._run, args=[number], name=f"acceptor-{number}", daemon=True)
-            for number in range(THREADS)
+            for number in range(_THREADS)
         ]
 
     def start(self) -> None:
@@ -71,7 +71,7 @@ class Acceptors:
         """Accept nothing more. What is being answered is, by threads that are `busy` as long."""
         self._stopping = True
         self._stop.set()
-        self._room.release(THREADS)
+        self._room.release(_THREADS)
 
     @property
     def are_stuck(self) -> bool:

@@ -5,6 +5,7 @@ Promises: short plain text that tells an attacker nothing; refusals of one statu
 """
 
 from enum import Enum
+from http import HTTPStatus
 
 CONTENT_TYPE = "text/plain; charset=utf-8"
 RETRY_AFTER_SECONDS = 60  # the sender comes back by its own schedule; a proxy may look at this
@@ -32,6 +33,17 @@ class Answer(Enum):
     def text(self) -> str:
         """The body, with its line end."""
         return f"{self.value[1]}\n"
+
+    @property
+    def line(self) -> str:
+        """The status as the first line of a response has it."""
+        return f"{self.status} {HTTPStatus(self.status).phrase}"
+
+    @property
+    def headers(self) -> tuple[tuple[str, str], ...]:
+        """What is told beside the text."""
+        later = (("Retry-After", str(RETRY_AFTER_SECONDS)),) if self is Answer.UNAVAILABLE else ()
+        return (("Content-Type", CONTENT_TYPE), *later)
 
     @classmethod
     def of_status(cls, status: int) -> "Answer":

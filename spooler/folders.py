@@ -12,7 +12,7 @@ import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -53,6 +53,10 @@ class WebhookFolders:
     webhook: str
     clock: Clock = _SYSTEM_CLOCK
     min_free_bytes: int = 0
+    _folders: dict[State, Path] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        self._folders.update({state: self.base / state.value for state in State})
 
     @property
     def base(self) -> Path:
@@ -61,11 +65,12 @@ class WebhookFolders:
 
     def folder(self, state: State) -> Path:
         """Return a state's folder."""
-        return self.base / state.value
+        return self._folders[state]
 
     def path(self, state: State, file_name: str, day: str = "") -> Path:
         """Return where a file of that name is in that state; `done/` is by day."""
-        return self.base / state.value / day / file_name
+        folder = self._folders[state]
+        return folder / day / file_name if day else folder / file_name
 
     @property
     def today(self) -> str:

@@ -18,7 +18,7 @@ from waitress.parser import HTTPRequestParser, ParsingError, TransferEncodingNot
 from waitress.task import ErrorTask, WSGITask
 from waitress.utilities import BadRequest, Error
 
-from spooler.answers import CONTENT_TYPE, RETRY_AFTER_SECONDS, Answer
+from spooler.answers import Answer
 from spooler.log import get_logger
 from spooler.receiver import BEGUN
 
@@ -144,10 +144,8 @@ class _ErrorTask(ErrorTask):  # type: ignore[misc]
         if getattr(self.request, "command", "") == "POST":
             _count_refused(self.channel, self.request, answer, reason)
         body = answer.text.encode()
-        self.status = f"{answer.status} {answer.name.replace('_', ' ').title()}"
-        self.response_headers.append(("Content-Type", CONTENT_TYPE))
-        if answer is Answer.UNAVAILABLE:
-            self.response_headers.append(("Retry-After", str(RETRY_AFTER_SECONDS)))
+        self.status = answer.line
+        self.response_headers.extend(answer.headers)
         self.channel.lingers = True
         self.set_close_on_finish()
         self.content_length = len(body)

@@ -19,7 +19,6 @@ _PATTERN = re.compile(
     r"([12]\d{7}T(?:[01]\d|2[0-3])[0-5]\d[0-5]\d\.\d{6}Z)_([A-Za-z0-9-]{1,64})_([A-Za-z0-9_-]{1,64})\.json",
     re.ASCII,
 )
-_STAMP = "%Y%m%dT%H%M%S.%fZ"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +48,9 @@ class Name:
 
 def stamp(moment: datetime) -> str:
     """Write a moment as names do: `20261123T190001.123456Z`. It sorts as text."""
-    return moment.astimezone(UTC).strftime(_STAMP)
+    utc = moment.astimezone(UTC)  # many times as fast as strftime
+    day, time = f"{utc.year:04}{utc.month:02}{utc.day:02}", f"{utc.hour:02}{utc.minute:02}{utc.second:02}"
+    return f"{day}T{time}.{utc.microsecond:06}Z"
 
 
 def stamp_of(file_name: str) -> str:

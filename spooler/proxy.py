@@ -10,6 +10,7 @@ import base64
 import ipaddress
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote
 
@@ -59,6 +60,7 @@ def _address(environ: Environ) -> str:
     return UNIX if address in {"", _WAITRESS_UNIX_PEER} else _plain(address)
 
 
+@lru_cache(maxsize=1024)  # senders are few
 def _plain(address: str) -> str:
     """Return an IP address as there is one way to write it; what is none as it is.
 

@@ -18,7 +18,7 @@ import bottle
 
 from spooler import admission, measures, proxy
 from spooler.admission import SIGNATURE_HEADER
-from spooler.answers import CONTENT_TYPE, RETRY_AFTER_SECONDS, Answer
+from spooler.answers import CONTENT_TYPE, Answer
 from spooler.clock import Clock, SystemClock
 from spooler.config import Configuration, Webhook
 from spooler.errors import CertificateRefusedError, SignatureRefusedError, StorageUnavailableError
@@ -85,7 +85,7 @@ class Receiver:
         self._app = bottle.Bottle()
         self._app.config["catchall"] = False
         self._app.default_error_handler = _plain
-        self._app.route(f"{_PATH}<name>", "ANY", self._webhook)
+        self._app.route(f"{_PATH}<name>", "ANY", self._other)
         self._app.route("/healthz", "ANY", self._health)
 
     def _spool(self, configuration: Configuration, webhook: Webhook) -> WebhookSpool:
@@ -105,16 +105,23 @@ class Receiver:
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         """Answer one request."""
+        path = environ.get("PATH_INFO", "")
         try:
-            answer: Iterable[bytes] = self._app(environ, start_response)
+            endpoint = self._named(path)
+            if endpoint is None or environ["REQUEST_METHOD"] != "POST":
+                other: Iterable[bytes] = self._app(environ, start_response)
+                return other
+            answer = self._notify(endpoint, environ)
         except Exception:  # noqa: BLE001 - the outermost frame: the sender gets an answer
             # Nothing may come out as "500", which would tell of a defect, or as 200. The sender repeats.
             get_logger().exception("defect")
-            self.count_refused(environ.get("PATH_INFO", ""), Answer.UNAVAILABLE, "a defect", Reason.DEFECT)
-            head = [("Content-Type", CONTENT_TYPE), ("Retry-After", str(RETRY_AFTER_SECONDS))]
-            start_response("503 Service Unavailable", head)
-            return [Answer.UNAVAILABLE.text.encode()]
-        return answer
+            answer = Answer.UNAVAILABLE
+            self.count_refused(path, answer, "a defect", Reason.DEFECT)
+        start_response(answer.line, list(answer.headers))
+        return [answer.text.encode()]
+
+    def _named(self, path: str) -> _Endpoint | None:
+        return self._endpoints.get(path[len(_PATH) :]) if path.startswith(_PATH) else None
 
     @property
     def folders(self) -> list[Path]:
@@ -142,25 +149,24 @@ class Receiver:
 
     def count_refused(self, path: str, answer: Answer, why: str, kind: Reason | None = None) -> None:
         """Count a POST to `path` that got another answer than 200; what names no webhook counts for none."""
-        name = path.removeprefix(_PATH) if path.startswith(_PATH) else ""
-        endpoint = self._endpoints.get(name)
+        endpoint = self._named(path)
         if endpoint is None:
             measures.REQUESTS.count("", str(answer.status))
             return
+        name = endpoint.webhook.name
         reason = kind or _REASONS.get(answer, Reason.BAD_REQUEST)
         measures.REQUESTS.count(name, str(answer.status))
         measures.REFUSED_REQUESTS.count(name, reason)
         endpoint.refusals.count(reason, why)
 
-    def _webhook(self, name: str) -> bottle.HTTPResponse:
-        environ = bottle.request.environ
-        endpoint = self._endpoints.get(name)
-        if endpoint is None:
-            measures.REQUESTS.count("", str(Answer.NOT_FOUND.status))
-            return _respond(Answer.NOT_FOUND)
-        if environ["REQUEST_METHOD"] != "POST":
-            measures.REQUESTS.count(name, str(Answer.METHOD_NOT_ALLOWED.status))
-            return _respond(Answer.METHOD_NOT_ALLOWED, Allow="POST")
+    def _other(self, name: str) -> bottle.HTTPResponse:
+        """Answer what is no POST to a webhook that there is."""
+        answer = Answer.METHOD_NOT_ALLOWED if name in self._endpoints else Answer.NOT_FOUND
+        measures.REQUESTS.count(name if name in self._endpoints else "", str(answer.status))
+        return _respond(answer, Allow="POST") if name in self._endpoints else _respond(answer)
+
+    def _notify(self, endpoint: _Endpoint, environ: dict[str, Any]) -> Answer:
+        name = endpoint.webhook.name
         peer = proxy.peer(environ, self._settings.trusted_proxy)
         log = get_logger().bind(webhook=name, peer=peer)
         begun: float = environ.get(BEGUN) or self._clock.monotonic()
@@ -185,10 +191,10 @@ class Receiver:
         measures.CONFIRM_SECONDS.observe(self._clock.monotonic() - begun, name)
         return self._count(Answer.STORED)
 
-    def _count(self, answer: Answer) -> bottle.HTTPResponse:
+    def _count(self, answer: Answer) -> Answer:
         with self._counting:
             self._answered[answer] += 1
-        return _respond(answer)
+        return answer
 
     def _read(self, environ: Mapping[str, Any]) -> bytes:
         """Return the raw body; never more than the limit is read."""
@@ -235,9 +241,7 @@ class Receiver:
 
 
 def _respond(answer: Answer, text: str = "", **headers: str) -> bottle.HTTPResponse:
-    if answer is Answer.UNAVAILABLE:
-        headers["Retry_After"] = str(RETRY_AFTER_SECONDS)
-    return bottle.HTTPResponse(text or answer.text, answer.status, Content_Type=CONTENT_TYPE, **headers)
+    return bottle.HTTPResponse(text or answer.text, answer.status, {**dict(answer.headers), **headers})
 
 
 def _kind(error: Exception) -> Reason:

@@ -12,7 +12,6 @@ import binascii
 import codecs
 import itertools
 import re
-import string
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -63,7 +62,7 @@ _CHANGES: tuple[dict[str, Callable[[bytes], bytes]], ...] = (
     },
 )
 
-_ALPHABET = frozenset(string.ascii_letters + string.digits + "+/=")
+_NOT_BASE64 = re.compile(r"[^A-Za-z0-9+/=]")
 
 
 class SignatureMissingError(SignatureRefusedError):
@@ -117,9 +116,9 @@ def decode(header: str | None) -> bytes:
         raise SignatureMissingError(f"empty {HEADER} header")
     if "," in text:  # servers join a repeated header with a comma
         raise SignatureMalformedError("more than one signature (a comma in the header)")
-    for position, character in enumerate(text, 1):
-        if character not in _ALPHABET:
-            raise SignatureMalformedError(f"signature isn't base64: character {position} is {character!a}")
+    if found := _NOT_BASE64.search(text):
+        position, character = found.start() + 1, found[0]
+        raise SignatureMalformedError(f"signature isn't base64: character {position} is {character!a}")
     return _decode_strictly(text)
 
 

@@ -108,9 +108,9 @@ def test_what_is_no_valid_request_takes_no_room_while_it_waits_for_its_answer() 
     bound = socket.create_server((HOST, 0))
     address = bound.getsockname()[:2]
     bad_end = head(b"", CHUNKED) + b"80000\r\n" + b"a" * 0x80000 + b"no end of a chunk"
-    with server_on(bound, gate) as (serving_it, _thread), ThreadPoolExecutor(12) as pool:
+    with server_on(bound, gate) as (serving_it, _thread), ThreadPoolExecutor(16) as pool:
         body = make_body()
-        busy = [pool.submit(exchange, address, head(body) + body) for _ in range(12)]  # all its threads
+        busy = [pool.submit(exchange, address, head(body) + body) for _ in range(16)]  # all its threads
         for _ in busy:
             assert gate.begun.acquire(timeout=PATIENCE_SECONDS)
         with held(address, 24, bad_end) as bad:  # more than all may hold

@@ -58,7 +58,9 @@ class Acceptors:
         self._told_at = -_TELL_AGAIN_SECONDS
         self._began = [math.inf] * _THREADS  # the request that each one is at (monotonic seconds)
         self._threads = [
-            threading.Thread(target=self._run, args=[number], name=f"acceptor-{number}", daemon=True)
+            threading.Thread(
+                target=self._run, args=[number, self._poll()], name=f"acceptor-{number}", daemon=True
+            )
             for number in range(_THREADS)
         ]
 
@@ -91,12 +93,16 @@ class Acceptors:
             self._room.release()
         return taken
 
-    def _run(self, number: int) -> None:
-        with select.epoll() as poll:
-            poll.register(self._stop.fileno(), select.EPOLLIN)
-            for descriptor in self._servers:
-                # One thread of all processes is woken by a connection, and not every one.
-                poll.register(descriptor, select.EPOLLIN | select.EPOLLEXCLUSIVE)
+    def _poll(self) -> select.epoll:
+        poll = select.epoll()
+        poll.register(self._stop.fileno(), select.EPOLLIN)
+        for descriptor in self._servers:
+            # One thread of all processes is woken by a connection, and not every one.
+            poll.register(descriptor, select.EPOLLIN | select.EPOLLEXCLUSIVE)
+        return poll
+
+    def _run(self, number: int, poll: select.epoll) -> None:
+        with poll:
             while not self._stopping:
                 for descriptor, _event in poll.poll():
                     server = self._servers.get(descriptor)

@@ -2,8 +2,10 @@
 
 Owns: inotify, through watchdog.
 Promises: its handler sets an event and does nothing else, so that it can't fail. Where inotify can't be
-had, or its thread has died, `start` and `check` say so and the regular look goes on alone.
-Does not promise: that every change is noticed. The kernel drops events, watchdog too; a scan finds all.
+had, or its thread has died, `start` and `check` say so and the regular look goes on alone. An arrival is told
+of at once, in a folder whose departures nobody asks for.
+Does not promise: that every change is noticed, or a departure before half a second has passed. The kernel
+drops events, watchdog too; a scan finds all.
 """
 
 import os
@@ -17,8 +19,8 @@ from watchdog.events import (
     FileSystemEvent,
     FileSystemEventHandler,
 )
-from watchdog.observers import Observer
-from watchdog.observers.api import BaseObserver
+from watchdog.observers.inotify import InotifyEmitter, InotifyObserver
+from watchdog.observers.inotify_c import InotifyConstants, Mask
 
 from spooler.log import get_logger
 from spooler.name import is_notification
@@ -35,6 +37,26 @@ class _Hint(FileSystemEventHandler):
             self._wake()
 
 
+class _Emitter(InotifyEmitter):
+    """Doesn't hear of what leaves by a rename, unless it is asked for what leaves.
+
+    The library holds back all that comes after such an event for half a second, in case its other half comes
+    too; and a receiver publishes by a rename.
+    """
+
+    def get_event_mask_from_filter(self) -> Mask:
+        mask = super().get_event_mask_from_filter()
+        if mask & InotifyConstants.IN_DELETE:
+            return mask
+        return Mask(mask & ~InotifyConstants.IN_MOVED_FROM)
+
+
+class _Observer(InotifyObserver):
+    def __init__(self) -> None:
+        super().__init__()
+        self._emitter_class = _Emitter
+
+
 class Watcher:
     """Calls `wake` when a notification appears in one of the folders, or leaves one of `departures`."""
 
@@ -44,7 +66,7 @@ class Watcher:
         self._folders = list(folders)
         self._departures = set(departures)
         self._handler = _Hint(wake)
-        self._observer: BaseObserver | None = None
+        self._observer: _Observer | None = None
         self._watched: dict[Path, int | None] = {}
         self._told = ""  # why it can't be done, as it was logged last
 
@@ -58,9 +80,9 @@ class Watcher:
     def start(self) -> None:
         """Watch the folders that are there. Where that can't be done, say so once; `check` tries again."""
         self._watched = {folder: _inode(folder) for folder in self._folders}
-        observer: BaseObserver | None = None
+        observer: _Observer | None = None
         try:
-            observer = Observer()
+            observer = _Observer()
             for folder, inode in self._watched.items():
                 if inode is not None:
                     events: list[type[FileSystemEvent]] = [FileCreatedEvent, FileMovedEvent]

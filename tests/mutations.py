@@ -39,6 +39,7 @@ TRUE = "the folders tell the truth"
 RULES = "the sender that is played keeps the platform's rules"
 BOUNDED = "nobody outside can fill memory, disk or log"
 HARMLESS = "no text from outside becomes a path, a line of a log or a terminal's command"
+PROMPT = "what arrives is noticed at once"
 CLEAR = "a mistake is told in one clear line"
 
 
@@ -704,6 +705,20 @@ MUTATIONS = (
         (
             "test_full_disks.py::test_what_waits_when_the_disk_fills_up_is_kept_costs_no_attempt_and_is_processed_when_there_is_room",
         ),
+    ),
+    Mutation(
+        PROMPT,
+        "an arrival is held back until what has left might have come back",
+        "watcher.py",
+        (("        return Mask(mask & ~InotifyConstants.IN_MOVED_FROM)\n", "        return mask\n"),),
+        ("test_processor.py::test_no_arrival_waits_for_what_has_left",),
+    ),
+    Mutation(
+        ORDER,
+        "what is moved out of a folder is never heard of",
+        "watcher.py",
+        (("        if mask & InotifyConstants.IN_DELETE:\n", "        if False:\n"),),
+        ("test_processor.py::test_what_leaves_a_folder_of_departures_wakes_it",),
     ),
 )
 

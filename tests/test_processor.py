@@ -11,7 +11,7 @@ import tempfile
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -300,6 +300,44 @@ def test_only_notifications_wake_it(tmp_path: Path) -> None:
     assert woken.wait(10)
     watcher.stop()
     assert not watcher.works
+
+
+_IN_MOVED_FROM = 0x40
+
+
+def watched() -> dict[int, int]:
+    """Return what the kernel tells this process of: the events' bits, by the folder's inode."""
+    said = "".join(path.read_text() for path in Path("/proc/self/fdinfo").iterdir() if path.exists())
+    found = re.findall(r"^inotify wd:\S+ ino:(\S+) \S+ mask:(\S+)", said, re.MULTILINE)
+    return {int(inode, 16): int(mask, 16) for inode, mask in found}
+
+
+def test_no_arrival_waits_for_what_has_left(tmp_path: Path) -> None:
+    incoming, retry = tmp_path / "incoming", tmp_path / "retry"
+    incoming.mkdir()
+    retry.mkdir()
+    watcher = Watcher([incoming, retry], lambda: None, departures=[retry])
+    watcher.start()
+    # Each of these would hold up the events after it.
+    assert not watched()[incoming.stat().st_ino] & _IN_MOVED_FROM
+    assert watched()[retry.stat().st_ino] & _IN_MOVED_FROM
+    watcher.stop()
+
+
+@pytest.mark.parametrize(
+    "leave", [lambda file: file.unlink(), lambda file: file.rename(file.parent.parent / "b.json")]
+)
+def test_what_leaves_a_folder_of_departures_wakes_it(tmp_path: Path, leave: Callable[[Path], object]) -> None:
+    woken = threading.Event()
+    retry = tmp_path / "retry"
+    retry.mkdir()
+    file = retry / "a.json"
+    file.touch()
+    watcher = Watcher([retry], woken.set, departures=[retry])
+    watcher.start()
+    leave(file)
+    assert woken.wait(10)
+    watcher.stop()
 
 
 def test_a_folder_that_was_replaced_is_watched_anew(tmp_path: Path, logged: Entries) -> None:

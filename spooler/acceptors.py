@@ -3,15 +3,14 @@
 Owns: accepting, and the short way from the wire to the answer, by one thread from beginning to end: handing
 a request from thread to thread costs more than all the rest.
 Promises: what isn't a whole, valid request within a moment is handed to the loop with what has come of it,
-so that nobody can hold up a thread by being slow. When all threads wait for a disk that hangs, that shows,
-and the loop accepts. For want of descriptors connections wait to be accepted, and are, a moment after there
-are some.
-Does not promise: to judge anything; what is wrong in the least goes the long way (`spooler.server`).
+so that nobody can hold up a thread by being slow. For want of descriptors connections wait to be accepted,
+and are, a moment after there are some.
+Does not promise: to judge anything; what is wrong in the least goes the long way (`spooler.server`). Or to
+have a thread for everybody: when all wait for the disk, the loop accepts, a second later at most.
 Logs: that none can be accepted, once a minute.
 """
 
 import errno
-import math
 import select
 import socket
 import threading
@@ -30,7 +29,6 @@ _READ_BYTES = 64 << 10
 _MOMENT_SECONDS = 0.002
 _MOST_HANDED_OVER = 100  # that the loop hasn't looked at yet
 _PAUSE_SECONDS = 0.2
-_STUCK_SECONDS = 0.2  # in one request, all of them
 _NOTHING_LEFT = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 _TELL_AGAIN_SECONDS = 60.0
 
@@ -56,12 +54,9 @@ class Acceptors:
         self._room = threading.Semaphore(_MOST_HANDED_OVER)
         self._handed_over: deque[HandedOver] = deque()
         self._told_at = -_TELL_AGAIN_SECONDS
-        self._began = [math.inf] * _THREADS  # the request that each one is at (monotonic seconds)
         self._threads = [
-            threading.Thread(
-                target=self._run, args=[number, self._poll()], name=f"acceptor-{number}", daemon=True
-            )
-            for number in range(_THREADS)
+            threading.Thread(target=self._run, args=[self._poll()], name=f"acceptor-{number}", daemon=True)
+            for number in range(1, _THREADS + 1)
         ]
 
     def start(self) -> None:
@@ -74,11 +69,6 @@ class Acceptors:
         self._stopping = True
         self._stop.set()
         self._room.release(_THREADS)
-
-    @property
-    def are_stuck(self) -> bool:
-        """Whether none has been free for a while, so that somebody else should accept."""
-        return time.monotonic() - max(self._began) > _STUCK_SECONDS
 
     @property
     def busy(self) -> bool:
@@ -101,15 +91,15 @@ class Acceptors:
             poll.register(descriptor, select.EPOLLIN | select.EPOLLEXCLUSIVE)
         return poll
 
-    def _run(self, number: int, poll: select.epoll) -> None:
+    def _run(self, poll: select.epoll) -> None:
         with poll:
             while not self._stopping:
                 for descriptor, _event in poll.poll():
                     server = self._servers.get(descriptor)
-                    while server and not self._stopping and self._serve(number, server):
+                    while server and not self._stopping and self._serve(server):
                         pass
 
-    def _serve(self, number: int, server: Any) -> bool:
+    def _serve(self, server: Any) -> bool:
         """Take the next connection; return whether there was one."""
         try:
             connection, address = server.socket.accept()
@@ -118,7 +108,6 @@ class Acceptors:
                 self._tell(error)
                 self._stop.wait(_PAUSE_SECONDS)
             return False  # another thread was quicker, or it is gone already
-        self._began[number] = time.monotonic()
         try:
             self._answer(server, connection, server.fix_addr(address))
         except OSError:  # the other side is gone
@@ -126,8 +115,6 @@ class Acceptors:
         except Exception:  # noqa: BLE001 - the outermost frame of a thread, which is to live on
             get_logger().exception("defect")
             connection.close()
-        finally:
-            self._began[number] = math.inf
         return True
 
     def _tell(self, error: OSError) -> None:
@@ -144,7 +131,8 @@ class Acceptors:
             rest = more
             while rest and not request.completed:
                 rest = rest[request.received(rest) :]
-            if request.completed or not more or len(received) >= _READ_BYTES:
+            is_late = time.monotonic() - request.begun > _MOMENT_SECONDS
+            if request.completed or not more or is_late or len(received) >= _READ_BYTES:
                 break
         if not request.completed or request.error or request.empty or rest:
             self._hand_over(HandedOver(server, connection, address, received))

@@ -231,8 +231,9 @@ class Channel(HTTPChannel):  # type: ignore[misc]
 
     @property
     def waits_for_answer(self) -> bool:
-        """Whether a request is on its way in, being answered, or its answer on its way out."""
-        return bool(self.requests or self.request is not None or self.total_outbufs_len)
+        """Whether a request is on its way in, being answered, or its answer on its way out; to its close."""
+        on_its_way_out = self.total_outbufs_len or self.close_when_flushed
+        return bool(self.requests or self.request is not None or on_its_way_out)
 
     def handle_read(self) -> None:
         if self.request is not None and self._is_cut_short():

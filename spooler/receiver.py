@@ -161,9 +161,11 @@ class Receiver:
 
     def _other(self, name: str) -> bottle.HTTPResponse:
         """Answer what is no POST to a webhook that there is."""
-        answer = Answer.METHOD_NOT_ALLOWED if name in self._endpoints else Answer.NOT_FOUND
-        measures.REQUESTS.count(name if name in self._endpoints else "", str(answer.status))
-        return _respond(answer, Allow="POST") if name in self._endpoints else _respond(answer)
+        if name in self._endpoints:
+            measures.REQUESTS.count(name, str(Answer.METHOD_NOT_ALLOWED.status))
+            return _respond(Answer.METHOD_NOT_ALLOWED, Allow="POST")
+        measures.REQUESTS.count("", str(Answer.NOT_FOUND.status))
+        return _respond(Answer.NOT_FOUND)
 
     def _notify(self, endpoint: _Endpoint, environ: dict[str, Any]) -> Answer:
         name = endpoint.webhook.name

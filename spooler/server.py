@@ -102,7 +102,6 @@ class Server:
                 look_at = time.monotonic() + _LOOK_SECONDS
                 each_second()
                 self._end_slow()
-                # RACE: a process that is killed, or stopped, takes the wake-up of a connection with it.
                 self._accept_here()
         self._drain()
 
@@ -111,17 +110,17 @@ class Server:
             timeout_seconds = min(timeout_seconds, _FULL_SECONDS)
         if self._crowd.is_scarce:
             timeout_seconds = min(timeout_seconds, _SCARCE_SECONDS)
-        if self._acceptors.are_stuck:
-            # Time runs from a request's first byte: what has waited for too long isn't stored any more.
-            timeout_seconds = min(timeout_seconds, _SCARCE_SECONDS)
-            self._accept_here()
         wasyncore.loop(timeout=timeout_seconds, map=self._map, use_poll=True, count=1)
         for handed in self._acceptors.take(self._places):
             self._take(handed)
         self._crowd.thin(self._channels())
 
     def _accept_here(self) -> None:
-        """Take what waits and no acceptor takes."""
+        """Take what waits: all acceptors may be waiting for a disk that hangs.
+
+        Time runs from a request's first byte, and what has waited for too long isn't stored any more.
+        RACE: a process that is killed, or stopped, takes the wake-up of a connection with it.
+        """
         for server in self._servers:
             _accept(server, self._places)
 

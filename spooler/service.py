@@ -127,8 +127,9 @@ def _run_receiver(
             get_logger().warning("beginning anew", reason="a folder of the spool was replaced")
             server.stop()
         # Each request looks at the keys, too; a process that has none to answer knows of them all the same.
-        receiver.read_keys(again=bool(reload_wanted))
-        reload_wanted.clear()
+        if again := bool(reload_wanted):
+            reload_wanted.clear()  # RACE: before the reading; a further signal may come while it lasts
+        receiver.read_keys(again=again)
 
     _obey(server.stop, lambda: reload_wanted.append(True))
     with sharing:

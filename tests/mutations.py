@@ -463,8 +463,15 @@ MUTATIONS = (
         KEPT,
         "while all threads wait for the disk, nobody accepts, and the time of who waits doesn't run",
         "server.py",
-        (("        if self._acceptors.are_stuck:\n", "        if False:\n"),),
-        ("test_server.py::test_what_waits_for_a_thread_is_answered_too",),
+        (("                self._accept_here()\n", "                pass\n"),),
+        ("test_server.py::test_while_all_acceptors_wait_for_the_disk_others_accept_and_the_end_waits_too",),
+    ),
+    Mutation(
+        KEPT,
+        "a stop breaks off what acceptors are storing",
+        "server.py",
+        (("            if not (waited_for or self._acceptors.busy):\n", "            if not waited_for:\n"),),
+        ("test_server.py::test_what_has_begun_is_answered_and_then_nobody_listens",),
     ),
     Mutation(
         BOUNDED,

@@ -108,19 +108,22 @@ def test_what_is_no_valid_request_takes_no_room_while_it_waits_for_its_answer() 
     bound = socket.create_server((HOST, 0))
     address = bound.getsockname()[:2]
     bad_end = head(b"", CHUNKED) + b"80000\r\n" + b"a" * 0x80000 + b"no end of a chunk"
-    with server_on(bound, gate) as (serving_it, _thread), ThreadPoolExecutor(16) as pool:
-        body = make_body()
-        busy = [pool.submit(exchange, address, head(body) + body) for _ in range(16)]  # all its threads
-        for _ in busy:
+    body = make_body()
+
+    def invalid() -> int:
+        waiting = [channel.requests for channel in serving_it._channels()]
+        return sum(requests[0].error is not None for requests in waiting if requests)
+
+    with server_on(bound, gate) as (serving_it, _thread), held(address, 8, b"") as busy:
+        wait_until(lambda: len(serving_it._channels()) == 8)
+        for connection in busy:  # all the threads that answer what is no valid request
+            connection.sendall(head(body) + body)
             assert gate.begun.acquire(timeout=PATIENCE_SECONDS)
         with held(address, 24, bad_end) as bad:  # more than all may hold
-            wait_until(
-                lambda: sum(bool(channel.requests) for channel in serving_it._channels()) == 8 + 24,
-                "all were read to where they are no valid requests",
-            )
+            wait_until(lambda: invalid() == 24, "all were read to where they are no valid requests")
             gate.may_answer.set()
             assert {status_of(read_all(connection)) for connection in bad} == {400}
-        assert {status_of(answer.result(PATIENCE_SECONDS)) for answer in busy} == {200}
+        assert {status_of(read_all(connection)) for connection in busy} == {200}
 
 
 @contextlib.contextmanager

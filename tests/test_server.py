@@ -23,6 +23,7 @@ from running_service import (
     read_all,
     serving,
     status_of,
+    wait_until,
 )
 from structlog.testing import capture_logs
 
@@ -184,13 +185,29 @@ def test_what_waits_for_a_thread_is_answered_too() -> None:
         waiting = [connections.enter_context(connect(address)) for _ in range(40)]
         for connection in waiting:
             connection.sendall(REQUEST)
-        for _ in range(
-            4 + 8
-        ):  # as many as there are threads; the others wait in the queue, or to be accepted
+        for _ in range(8):  # as many as there are threads; the others wait in the queue, or to be accepted
             assert gate.begun.acquire(timeout=PATIENCE_SECONDS)
         server.stop()
         gate.may_answer.set()
         assert [status_of(read_all(connection)) for connection in waiting] == [200] * 40
+
+
+def test_while_all_acceptors_wait_for_the_disk_others_accept_and_the_end_waits_too() -> None:
+    gate = Gate()
+    bound, address = bind()
+    with server_on(bound, gate) as (server, thread), contextlib.ExitStack() as connections:
+        waiting = []
+        for _ in range(8 + 8):  # acceptors, and threads behind the loop
+            waiting.append(connections.enter_context(connect(address)))
+            waiting[-1].sendall(REQUEST)
+        for _ in waiting:
+            assert gate.begun.acquire(timeout=PATIENCE_SECONDS)
+        server.stop()
+        wait_until(lambda: not is_listening(address))
+        time.sleep(1.0)  # many turns of the loop
+        assert thread.is_alive()
+        gate.may_answer.set()
+        assert [status_of(read_all(connection)) for connection in waiting] == [200] * 16
 
 
 def test_a_request_that_drips_in_doesnt_hold_up_the_end() -> None:

@@ -5,7 +5,8 @@ Promises: its handler sets an event and does nothing else, so that it can't fail
 had, or its thread has died, `start` and `check` say so and the regular look goes on alone. An arrival is told
 of at once, in a folder whose departures nobody asks for.
 Does not promise: that every change is noticed, or a departure before half a second has passed. The kernel
-drops events, watchdog too; a scan finds all.
+drops events, watchdog too; a scan finds all. Or to work with another watchdog than 7.1: it relies on that
+version's inner parts.
 """
 
 import os

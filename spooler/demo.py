@@ -7,10 +7,6 @@ Does not promise: durations that anybody would run with; retries come after a se
 """
 
 import shutil
-import signal
-import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -26,12 +22,12 @@ from spooler.keypair import generate, write_pair
 from spooler.name import Name, log_name
 from spooler.notification import Notification
 from spooler.outgoing import make_body
+from spooler.playground import Service, free_port
 from spooler.signature import Algorithm, sign
 from spooler.state import State
 
 WEBHOOK = "demo"
 _MARK = ".made-by-spooler-demo"
-_START_SECONDS = 8.0
 _LOOK_SECONDS = 0.1
 _GONE = 1009
 
@@ -147,10 +143,10 @@ class Demonstration:
         """Make the folder anew. Raises: SpoolerError if it holds something else."""
         self.folder = folder
         self._key = _prepare(folder)
-        self._service: subprocess.Popen[bytes] | None = None
-        port = _free_port()
-        text = _CONFIGURATION.format(port=port, webhook=WEBHOOK)
-        (folder / "spooler.toml").write_text(text, encoding="utf-8")
+        port = free_port()
+        config = folder / "spooler.toml"
+        config.write_text(_CONFIGURATION.format(port=port, webhook=WEBHOOK), encoding="utf-8")
+        self._service = Service("run", config, port, self.log)
         self.url = f"http://127.0.0.1:{port}/webhook/{WEBHOOK}"
 
     @property
@@ -160,35 +156,11 @@ class Demonstration:
 
     def __enter__(self) -> "Demonstration":
         """Start the services and wait until they answer. Raises: SpoolerError if they don't."""
-        with self.log.open("wb") as log:
-            self._service = subprocess.Popen(
-                [sys.executable, "-m", "spooler", "run", "--config", str(self.folder / "spooler.toml")],
-                stderr=log,
-                stdout=log,
-                stdin=subprocess.DEVNULL,
-                start_new_session=True,  # Ctrl-C is for us; we end them in order
-            )
-        try:
-            self._wait_until_listening()
-        except BaseException:
-            self.__exit__()
-            raise
+        self._service.__enter__()
         return self
 
-    def __exit__(self, *_exception: object) -> None:
-        if self._service is not None:
-            self._service.send_signal(signal.SIGTERM)
-            self._service.wait()
-
-    def _wait_until_listening(self) -> None:
-        give_up_at = time.monotonic() + _START_SECONDS
-        port = int(self.url.rpartition(":")[2].partition("/")[0])
-        while time.monotonic() < give_up_at and self._service and self._service.poll() is None:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    return
-            time.sleep(_LOOK_SECONDS)
-        raise SpoolerError(f"receiver and processor didn't start; {self.log} says why")
+    def __exit__(self, *exception: object) -> None:
+        self._service.__exit__(*exception)
 
     def play(self, steps: list[Step], within_seconds: float) -> Iterator[None]:
         """Send every request and follow what becomes of it; yield whenever something may have changed."""
@@ -237,10 +209,3 @@ def _prepare(folder: Path) -> RSAPrivateKey:
     key = generate()
     write_pair(folder / "keys", key)
     return key
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

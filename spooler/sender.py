@@ -11,7 +11,6 @@ reached: what is late then goes out as fast as replies come in.
 
 import heapq
 import itertools
-import math
 import time
 from array import array
 from collections.abc import Iterator
@@ -23,6 +22,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 from spooler.callback import Reply, check_url, post
 from spooler.delivery import REPLY_WAIT_SECONDS, Webhook, is_received, next_attempt
+from spooler.latency import quantile
 from spooler.outgoing import Batch, NewNotifications, Outgoing, make_body
 from spooler.signature import Algorithm, sign
 
@@ -231,7 +231,6 @@ class Sender:
 
     def summary(self) -> Summary:
         """Return the account so far; it may be asked for at any time, also after an interruption."""
-        latencies_ms = sorted(seconds * 1000 for seconds in self._latencies_seconds)
         return Summary(
             sent=self._sent,
             accepted=self._accepted,
@@ -242,14 +241,12 @@ class Sender:
             lost_by_deactivation=self._lost,
             deactivated=not self.webhook.active,
             seconds=round(time.monotonic() - self._started, 3),
-            latency_p50_ms=_quantile(latencies_ms, 0.5),
-            latency_p99_ms=_quantile(latencies_ms, 0.99),
-            latency_max_ms=_quantile(latencies_ms, 1.0),
+            latency_p50_ms=self._latency_ms(0.5),
+            latency_p99_ms=self._latency_ms(0.99),
+            latency_max_ms=self._latency_ms(1.0),
         )
 
-
-def _quantile(ascending: list[float], share: float) -> float | None:
-    """Return the smallest value that at least `share` of all values do not exceed."""
-    if not ascending:
-        return None
-    return round(ascending[math.ceil(share * len(ascending)) - 1], 3)
+    def _latency_ms(self, share: float) -> float | None:
+        if not self._latencies_seconds:
+            return None
+        return round(quantile(sorted(self._latencies_seconds), share) * 1000, 3)

@@ -6,7 +6,6 @@
 import os
 import resource
 import shutil
-import socket
 import sys
 import tempfile
 import time
@@ -164,13 +163,6 @@ def write_config(
     path.write_text("\n".join(['spool = "spool"', 'processors = "processors"', text, *tables]), "utf-8")
     (folder / "processors").mkdir(exist_ok=True)
     return path
-
-
-def free_port() -> int:
-    """Return a port of the loopback address that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
 
 
 @contextmanager

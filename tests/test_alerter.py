@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from conftest import FakeClock, free_port, full_disk, wait_until
+from conftest import FakeClock, full_disk, wait_until
 from mail_server import MailServer, up
 from running_service import OTHER_KEY, Site, make_body, make_site, post, running
 
@@ -19,6 +19,7 @@ from spooler.alert_texts import Failure
 from spooler.alerter import FILE_NAME, Alerter, Desk, waiting_mails
 from spooler.alerts import Facts, Memory, Told, WebhookFacts
 from spooler.name import Name, log_name
+from spooler.playground import free_port
 from spooler.spool import WebhookSpool
 from spooler.state import State
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from conftest import NOBODY, KeyPair, free_port, write_config, write_script
+from conftest import NOBODY, KeyPair, write_config, write_script
 from mail_server import MailServer, up
 from running_service import make_site, running
 
@@ -18,6 +18,7 @@ from spooler import check, config, keepsake
 from spooler.alerter import FILE_NAME
 from spooler.alerts import Mail, Memory
 from spooler.check import Finding, Verdict
+from spooler.playground import free_port
 from spooler.spool import WebhookSpool
 from spooler.state import State
 

@@ -17,7 +17,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from conftest import free_port
 from mail_server import HOST as MAIL_HOST
 from running_service import (
     OTHER_KEY,
@@ -31,6 +30,8 @@ from running_service import (
     wait_until,
 )
 from test_system_calls import skip_without_strace
+
+from spooler.playground import free_port
 
 STATES = ("incoming", "processing", "retry", "done", "failed")
 

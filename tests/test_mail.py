@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import free_port
 from mail_server import PASSWORD, USER, MailServer, make_certificate, up
 
 from spooler import mail
 from spooler.config import Alerts
 from spooler.mail import MailError
+from spooler.playground import free_port
 
 
 @pytest.fixture

@@ -7,12 +7,13 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import FakeClock, free_port, wait_until, write_config
+from conftest import FakeClock, wait_until, write_config
 from prometheus_client.parser import text_string_to_metric_families
 from running_service import OTHER_KEY, Site, call, command_line, make_body, make_site, post, request, running
 
 from spooler import config, metrics
 from spooler.metrics import Metrics
+from spooler.playground import free_port
 from spooler.receiver import Receiver
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]

@@ -34,6 +34,7 @@ COMMANDS = {
     "verify": "which key, hash and padding made a signature",
     "keygen": "a key pair for trying things out",
     "send": "play the sender: sign, post, repeat by its rules",
+    "bench": "how fast this machine confirms, beside what its disk allows",
     "install": "the systemd services: user, folders, configuration, units",
     "uninstall": "take the services away; spool and configuration stay",
 }

@@ -21,6 +21,8 @@ from programs import build
 from report import Aim
 from rounds import Figures, Measure, Turns, ratio, take_turns
 
+from spooler.load import BODY_BYTES
+
 PROGRAMS = ("wrk", "webhook", "nginx", "php-fpm", "openssl", "gcc")
 MANY, ONE = 32, 1
 DISK, DISK_ONE = "disk, 4 threads", "disk, 1 thread"
@@ -69,7 +71,7 @@ def _files(peer: Peer) -> int:
 
 def _disk(program: Path, threads: int, seconds: int, folder: Path) -> Figures:
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    command = [str(program), str(folder), str(threads), str(seconds), str(load.BYTES)]
+    command = [str(program), str(folder), str(threads), str(seconds), str(BODY_BYTES)]
     ended = subprocess.run(command, check=True, capture_output=True, text=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime

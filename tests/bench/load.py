@@ -6,7 +6,6 @@ Owns: the sender's key, the bodies, and wrk, which sends them.
 import http.client
 import json
 import subprocess
-import uuid
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -17,10 +16,9 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from programs import HERE, find
 
 from spooler.keypair import generate, write_pair
-from spooler.outgoing import make_body
+from spooler.load import body
 from spooler.signature import HEADER, Algorithm, sign
 
-BYTES = 1024
 _ALGORITHM = Algorithm("sha256", "pkcs1v15")
 
 
@@ -42,12 +40,6 @@ class Figures:
         if figures.failed or not figures.requests:
             raise click.ClickException(f"{figures.failed} requests failed, {figures.requests} were answered")
         return figures
-
-
-def body(number: int) -> bytes:
-    """Return a body of exactly `BYTES` with a new id; contacts come again after a thousand."""
-    made = make_body("contact_modified", str(uuid.uuid4()), 550_001 + number % 1000)
-    return made[:-1] + b" " * (BYTES - len(made)) + b"}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
-from processes import free_port, listens, running, wait_until
+from processes import listens, running, wait_until
 from programs import HERE, find
+
+from spooler.playground import free_port
 
 SPOOLER, PHP, PHP_SAFE = "spooler", "php", "php verify+fsync"
 WEBHOOK, WEBHOOK_SAFE = "webhook", "webhook verify+fsync"

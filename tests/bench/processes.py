@@ -71,12 +71,6 @@ def wait_until(condition: Callable[[], object], what: str, *, each_seconds: floa
         time.sleep(each_seconds)
 
 
-def free_port() -> int:
-    """Return a port of the loopback address that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
-
-
 def listens(port: int) -> bool:
     """Say whether somebody answers there."""
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):

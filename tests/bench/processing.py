@@ -17,14 +17,16 @@ from pathlib import Path
 import load
 import peers
 from load import Sender
-from processes import free_port, listens, processor_seconds, running, wait_until
+from processes import listens, processor_seconds, running, wait_until
 from programs import build
 from report import Aim
 from rounds import Figures, Measure, Turns, ratio, take_turns
 
 from spooler.clock import SystemClock
+from spooler.load import body
 from spooler.name import Name
 from spooler.notification import Notification
+from spooler.playground import free_port
 
 PROGRAMS = ("gcc",)
 SPOOLER, SHELL_LOOP, PYTHON_LOOP = "spooler", "bare loop in sh", "bare loop in Python"
@@ -80,10 +82,10 @@ def fill(folder: Path, count: int) -> None:
     clock = SystemClock()
     name = Name(clock.now(), "", "")
     for number in range(count):
-        body = load.body(number)
-        notification = Notification.read(body)
+        content = body(number)
+        notification = Notification.read(content)
         name = Name(name.next().received, notification.id, notification.type)
-        (folder / str(name)).write_bytes(body)
+        (folder / str(name)).write_bytes(content)
 
 
 def measure(folder: Path, rounds: int, count: int) -> Turns:

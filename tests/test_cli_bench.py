@@ -1,0 +1,61 @@
+"""`spooler bench`, as it is typed."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SHORT = ("--rounds", "1", "--seconds", "0.2", "--connections", "2")
+
+
+def bench(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "spooler", "bench", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+
+
+def test_people_see_what_is_confirmed_beside_what_the_disk_allows(tmp_path: Path) -> None:
+    ended = bench(tmp_path, *SHORT)
+    assert ended.returncode == 0, ended.stderr
+    assert re.search(r"^confirmed +\d", ended.stdout, re.MULTILINE)
+    assert re.search(r"^the disk, 4 writers +\d", ended.stdout, re.MULTILINE)
+    assert re.search(r"^confirmed: \d+\.\d\d times what the disk allows$", ended.stdout, re.MULTILINE)
+    assert str(tmp_path) in ended.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_programs_get_one_object(tmp_path: Path) -> None:
+    found = json.loads(bench(tmp_path, *SHORT, "--json").stdout)
+    assert (found["connections"], len(found["rounds"])) == (2, 1)
+    assert found["share_of_disk"] == pytest.approx(
+        found["receiver"]["per_second"] / found["disk"]["per_second"]
+    )
+    assert found["processor_ms"] > 0
+    assert found["file_system"] != "unknown"
+
+
+@pytest.mark.skipif(not os.path.ismount("/dev/shm"), reason="needs a file system in memory")
+def test_a_disk_that_is_none_is_told(tmp_path: Path) -> None:
+    ended = bench("/dev/shm", *SHORT)
+    assert ended.returncode == 0
+    assert ended.stderr.startswith("spooler: /dev/shm is in memory, ")
+    assert "/dev/shm" in bench("/dev/shm", *SHORT, "--json").stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        (["/nowhere"], 2, "does not exist"),
+        (["/proc"], 1, "/proc: can't be measured: "),
+        (["--rounds", "0"], 2, "--rounds"),
+        (["--connections", "100000"], 2, "--connections"),
+    ],
+)
+def test_a_mistake_is_one_line(arguments: list[str], status: int, words: str) -> None:
+    ended = bench(*arguments)
+    assert (ended.returncode, ended.stdout) == (status, "")
+    assert words in ended.stderr
+    assert len(ended.stderr.splitlines()) == 1

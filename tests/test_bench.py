@@ -25,7 +25,8 @@ def bench(tmp_path: Path, *arguments: str) -> dict[str, Any]:
     ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert list(tmp_path.iterdir()) == [result], "it leaves nothing but its result"
-    found: dict[str, Any] = json.loads(result.read_text())[arguments[0]]
+    (found,) = json.loads(result.read_text()).values()
+    assert isinstance(found, dict)
     assert found["machine"]["cores"] > 0
     assert found["aims"]
     return found
@@ -70,6 +71,13 @@ def test_memory_is_that_of_both_services(tmp_path: Path) -> None:
 @needs_peers
 def test_a_large_backlog_is_compared_with_a_small_one(tmp_path: Path) -> None:
     found = bench(tmp_path, "backlog", "--rounds", "1", "--files", "2000", "--seconds", "1")
+    assert set(found["turns"]) == {"1,000 files", "2,000 files"}
+
+
+@needs_compiler
+@needs_peers
+def test_many_that_are_done_are_compared_with_few(tmp_path: Path) -> None:
+    found = bench(tmp_path, "backlog", "--done", "--rounds", "1", "--files", "2000", "--seconds", "1")
     assert set(found["turns"]) == {"1,000 files", "2,000 files"}
 
 

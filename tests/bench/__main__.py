@@ -99,17 +99,21 @@ def wake_up(folder: Path | None, json_file: Path | None, count: int, pause: floa
 @click.option(
     "--seconds", default=2, type=click.IntRange(1), help="How long notifications come in meanwhile."
 )
+@click.option("--done", is_flag=True, help="Files that are done today, in place of waiting ones.")
 @_options
-def backlog_(folder: Path | None, json_file: Path | None, rounds: int, files: int, seconds: int) -> None:
+def backlog_(  # noqa: PLR0917 - click gives them by name
+    folder: Path | None, json_file: Path | None, rounds: int, files: int, seconds: int, done: bool
+) -> None:
     """Very many files waiting, against 1,000: the first script, scripts a second, memory, confirming."""
     programs.demand(backlog.PROGRAMS)
     with workplace(folder) as place:
         about = report.machine(place)
-        turns = backlog.measure(place, rounds, files, seconds)
-    report.show("backlog", turns)
+        turns = backlog.measure(place, rounds, files, seconds, done=done)
+    title = "done today" if done else "backlog"
+    report.show(title, turns)
     aims = backlog.aims(turns, files)
     report.show_aims(aims)
-    _save(json_file, "backlog", {"machine": about, "turns": turns}, aims)
+    _save(json_file, title, {"machine": about, "turns": turns}, aims)
 
 
 @main.command("memory")

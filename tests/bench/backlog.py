@@ -1,9 +1,10 @@
-"""Backlog: how long until the first script when very many wait, and whether they slow anything down.
+"""Backlog: how long until the first script when very many wait, or are done, and whether that slows anything.
 
-Owns: the comparison of a large backlog with one of 1,000.
+Owns: the comparison of a large backlog with one of 1,000, and of a day with very many done with one of 1,000.
 """
 
 import itertools
+import os
 import time
 from functools import partial
 from pathlib import Path
@@ -15,17 +16,20 @@ from programs import build
 from report import Aim
 from rounds import Figures, Measure, Turns, ratio, take_turns
 
+from spooler.clock import SystemClock
+
 PROGRAMS = ("gcc", "wrk")
 FEW = 1_000
 _SCRIPTS = 500  # of which the throughput is measured
 _BODIES = 6_000
 
 
-def measure(folder: Path, rounds: int, files: int, seconds: int) -> Turns:
-    """Return the turns with few files and with many; each makes its own."""
+def measure(folder: Path, rounds: int, files: int, seconds: int, *, done: bool) -> Turns:
+    """Return the turns with few files and with many, waiting or done today; each makes its own."""
     sender, program = Sender.make(folder, _BODIES), build("stamp.c", folder)
     measures: dict[str, Measure] = {
-        name(count): partial(_with, count, program, sender, seconds) for count in (FEW, files)
+        name(count): partial(_with, count, done=done, program=program, sender=sender, seconds=seconds)
+        for count in (FEW, files)
     }
     return take_turns(measures, rounds, folder, f"{files:,} files")
 
@@ -35,9 +39,12 @@ def name(files: int) -> str:
     return f"{files:,} files"
 
 
-def _with(files: int, program: Path, sender: Sender, seconds: int, folder: Path) -> Figures:
+def _with(files: int, folder: Path, *, done: bool, program: Path, sender: Sender, seconds: int) -> Figures:
     shop = Workshop.make(folder, program, sender)
-    fill(shop.webhook / "incoming", files)
+    if done:
+        fill(shop.webhook / "done" / f"{SystemClock().now():%Y-%m-%d}", files)
+    fill(shop.webhook / "incoming", FEW if done else files)
+    os.sync()  # or the first syncs would have to wait for all of these
     begun = time.monotonic_ns()
     with running(shop.command("process"), folder / "log", shop.environment) as process:
         wait_until(shop.started, "the first script starts", each_seconds=0.002)

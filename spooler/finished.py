@@ -91,7 +91,9 @@ class FinishedIds:
         if name is None or self._window_seconds <= 0:
             return
         self._types.add(name.type)
-        self._days.setdefault(day, _Day()).insert(_digest(name.id), _microseconds(name.received))
+        if day not in self._days:
+            self._days[day] = _Day()
+        self._days[day].insert(_digest(name.id), _microseconds(name.received))
 
     def _changed_ns(self) -> int:
         return self._spool.folder(State.DONE).stat().st_mtime_ns

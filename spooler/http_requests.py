@@ -294,18 +294,26 @@ class Channel(HTTPChannel):  # type: ignore[misc]
     def end_if_slow(self, limit_seconds: float) -> None:
         """End a request that has been coming in for too long, byte by byte or not at all.
 
-        The connection is closed; where there was no room to read on, with an answer.
+        The connection is closed; where there was no room to read on, with an answer. One on which nothing
+        begins, or whose other side doesn't take its answer, is closed too, and that is nothing to tell of.
 
         Whoever was refused, and goes on sending, has less time.
         """
         if self._lingers_until is not None and time.monotonic() > self._lingers_until:
             self.will_close = True
+        if self.requests:
+            return
         request = self.request
-        if request is not None and not self.requests and time.monotonic() - request.begun > limit_seconds:
-            if self.is_held_back or not self._may_read():  # it is we who are slow
-                self.refuse_for_want_of_room()
-                return
-            get_logger().warning("too slow", peer=self.addr[0], seconds=limit_seconds)
-            if request.headers_finished and request.command == "POST" and not self.will_close:
-                _count_refused(self, request, Answer.BAD_REQUEST, "too slow")
-            self.will_close = True
+        if request is None:
+            self.will_close |= time.time() - self.last_activity > limit_seconds
+        elif time.monotonic() - request.begun > limit_seconds:
+            self._end_slow_request(limit_seconds)
+
+    def _end_slow_request(self, limit_seconds: float) -> None:
+        if self.is_held_back or not self._may_read():  # it is we who are slow
+            self.refuse_for_want_of_room()
+            return
+        get_logger().warning("too slow", peer=self.addr[0], seconds=limit_seconds)
+        if self.request.headers_finished and self.request.command == "POST" and not self.will_close:
+            _count_refused(self, self.request, Answer.BAD_REQUEST, "too slow")
+        self.will_close = True

@@ -33,6 +33,7 @@ _SPARE_CONNECTIONS = 100  # until the crowd has made places
 _MAX_HEADER_BYTES = 16 << 10
 _OVER_LIMIT_BYTES = 1 << 20  # more than is read at once
 _LOOK_SECONDS = 1.0
+_NEVER_SECONDS = 1 << 31
 _FULL_SECONDS = 0.02  # nothing is read meanwhile, so nothing wakes the loop but answers
 _SCARCE_SECONDS = 0.1  # some wait for room, and others may have to make it
 _M_MMAP_THRESHOLD = -3
@@ -63,8 +64,9 @@ class Server:
             threads=_THREADS,
             backlog=BACKLOG,
             connection_limit=self._connections + _SPARE_CONNECTIONS,
-            channel_timeout=int(request_within_seconds),
-            cleanup_interval=1,
+            # The deadlines are ours (`Channel.end_if_slow`): waitress would close what came in halfway, too,
+            # and a request that was given up would be in no log and no count.
+            channel_timeout=_NEVER_SECONDS,
             channel_request_lookahead=0,
             max_request_header_size=_MAX_HEADER_BYTES,
             # waitress refuses what reaches its limit; ours is what may be reached.

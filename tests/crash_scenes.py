@@ -17,6 +17,7 @@ from crash_scene import Cut, Play, Scene, Target, Violations
 from nursery import Nursery, Nursling
 from running_service import Site, children_of, post, wait_until
 
+from spooler.acceptors import _THREADS as _ACCEPTORS
 from spooler.notification import Notification
 from spooler.spool import WebhookSpool
 
@@ -54,10 +55,10 @@ def play_store(nursery: Nursery, site: Site, output: Path, boundary: Boundary | 
     address = receiver.address()
     wait_until(lambda: children_of(receiver.process), "the receiver's process starts")
     worker = Nursling(children_of(receiver.process)[0], receiver.log_file, receiver.log_from)
-    threads = _settled_threads(worker)
+    loop, *others = _threads_that_store(worker)
     sent = Sent("good-1", make_body("good-1", 7), times=1)
-    # The last one counts for the metrics, and the first looks at its folders, once a second.
-    watched = threads[1:-1] if boundary and boundary.name == "newfstatat" else threads[:-1]
+    # The loop looks at its folders, once a second.
+    watched = others if boundary and boundary.name == "newfstatat" else [loop, *others]
     with attached(watched, output, boundary):
         status = _deliver(address, sent.body)
         if boundary:
@@ -79,10 +80,21 @@ def play_store(nursery: Nursery, site: Site, output: Path, boundary: Boundary | 
     return violations + finish(nursery, site, [sent], {})
 
 
-def _settled_threads(worker: Nursling) -> list[int]:
-    """Return the threads of a receiver when all are there."""
-    wait_until(lambda: len(worker.threads()) >= 10, "the receiver's threads start")
-    return worker.threads()
+def _threads_that_store(worker: Nursling) -> list[int]:
+    """Return the threads of a receiver, when all are there: its loop, and those that may answer.
+
+    Left out is the one that counts for the metrics, which is started right before those that accept; these
+    are known by what they wait in.
+    """
+    wait_until(lambda: len(_accepting(worker)) == _ACCEPTORS, "the receiver's threads start")
+    threads = worker.threads()
+    first = threads.index(_accepting(worker)[0])
+    return threads[: first - 1] + threads[first:]
+
+
+def _accepting(worker: Nursling) -> list[int]:
+    waits = {thread: Path(f"/proc/{worker.process}/task/{thread}/wchan") for thread in worker.threads()}
+    return [thread for thread, where in waits.items() if re.search("epoll|ep_poll", where.read_text())]
 
 
 def _deliver(address: "tuple[str, int] | str", body: bytes) -> int:

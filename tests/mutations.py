@@ -474,6 +474,30 @@ MUTATIONS = (
         ("test_server.py::test_what_has_begun_is_answered_and_then_nobody_listens",),
     ),
     Mutation(
+        TRUE,
+        "a request that stands still is cut by waitress, in no log and no count",
+        "server.py",
+        (
+            (
+                "            channel_timeout=_NEVER_SECONDS,\n",
+                "            channel_timeout=int(request_within_seconds),\n            cleanup_interval=1,\n",
+            ),
+        ),
+        ("test_server.py::test_each_request_that_stands_still_is_told_of_whenever_it_began",),
+    ),
+    Mutation(
+        BOUNDED,
+        "a connection on which nothing begins is kept for ever",
+        "http_requests.py",
+        (
+            (
+                "            self.will_close |= time.time() - self.last_activity > limit_seconds\n",
+                "            pass\n",
+            ),
+        ),
+        ("test_server.py::test_a_request_that_drips_in_is_cut_and_honest_ones_are_answered_meanwhile",),
+    ),
+    Mutation(
         BOUNDED,
         "who goes on steadily counts as standing still",
         "http_requests.py",

@@ -1,6 +1,7 @@
 """One worker's server: slow and silent clients, and the orderly end."""
 
 import contextlib
+import select
 import socket
 import tempfile
 import threading
@@ -112,6 +113,25 @@ def test_a_request_that_drips_in_is_cut_and_honest_ones_are_answered_meanwhile(t
     assert [answer for _seconds, answer in cut.values()] == [b"", b""]
     assert min(seconds for seconds, _answer in cut.values()) >= 1.0
     assert [line["event"] for line in lines].count("too slow") == 3
+
+
+def test_each_request_that_stands_still_is_told_of_whenever_it_began(tmp_path: Path) -> None:
+    receiver = Receiver(make_site(tmp_path / "site").configuration())
+    with (
+        capture_logs() as lines,
+        serving(receiver, request_within_seconds=1.0) as address,
+        contextlib.ExitStack() as connections,
+    ):
+        time.sleep(0.5)  # one regular look is due at other moments than another
+        begun = []
+        for _ in range(40):
+            begun.append(connections.enter_context(connect(address)))
+            begun[-1].sendall(head(BODY))
+            time.sleep(0.03)
+        while any(not select.select([connection], [], [], 0.03)[0] for connection in begun):
+            connect(address).close()  # so that the loop turns at any moment
+        assert {read_all(connection) for connection in begun} == {b""}
+    assert [line["event"] for line in lines].count("too slow") == 40
 
 
 def test_a_request_that_is_slow_but_not_too_slow_is_answered(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ Logs: a line for each run of a script.
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
@@ -26,7 +26,7 @@ from spooler.state import State
 _INHERITED = ("PATH", "HOME", "LANG", "TZ")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Attempt:
     """What an attempt works with; `file_name` is that of a file in `processing/`."""
 
@@ -34,6 +34,10 @@ class Attempt:
     spool: WebhookSpool
     runner: Runner
     stop: Stop
+    seats: running.Seats = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        self.seats = running.Seats(self.spool.folder(State.PROCESSING))
 
     def run(
         self, file_name: str, notification: Notification, attempt: int, scripts: Sequence[Script]
@@ -44,19 +48,21 @@ class Attempt:
                 return Release("spooler stops")
             if self.spool.paused:
                 return Release("paused")
-            outcome = self._run_one(file_name, notification, attempt, script)
+            with self.seats.taken() as seat:
+                outcome = self._run_one(seat, file_name, notification, attempt, script)
             if not isinstance(outcome, Done):
                 return outcome
         return Done()
 
-    def _run_one(self, file_name: str, notification: Notification, attempt: int, script: Script) -> Outcome:
-        processing = self.spool.folder(State.PROCESSING)
+    def _run_one(
+        self, seat: running.Seat, file_name: str, notification: Notification, attempt: int, script: Script
+    ) -> Outcome:
         at = history.iso(self.spool.clock.now())
         mark = running.Mark(at, attempt, script.name, script.version)
-        running.write(processing, file_name, mark)
+        seat.mark(file_name, mark)
         # CRASH: from here on the mark tells recovery which attempt was cut short.
         log = get_logger().bind(webhook=self.webhook.name, id=identify(file_name, notification.id))
-        run = self._execute(file_name, notification, attempt, script)
+        run = self._execute(seat, file_name, notification, attempt, script)
         line = {
             "at": at,
             "attempt": attempt,
@@ -73,7 +79,7 @@ class Attempt:
             # The script has run: what came of it still counts, though nobody can read of it.
             log.error("no log line", file=file_name, reason=error.strerror)  # noqa: TRY400 - a full disk
         # CRASH: mark and line both stand; recovery sees that they are of the same run.
-        running.clear(processing, file_name)
+        seat.clear()
         measures.SCRIPT_SECONDS.observe(run.seconds, self.webhook.name, script.name)
         measures.SCRIPT_EXITS.count(self.webhook.name, script.name, str(run.exit))
         log.info(
@@ -85,9 +91,11 @@ class Attempt:
         )
         return of_exit(script.name, run.exit)
 
-    def _execute(self, file_name: str, notification: Notification, attempt: int, script: Script) -> Run:
+    def _execute(
+        self, seat: running.Seat, file_name: str, notification: Notification, attempt: int, script: Script
+    ) -> Run:
         path = self.spool.path(State.PROCESSING, file_name)
-        with running.work_folder(path.parent) as folder, path.open("rb") as body:
+        with seat.work_folder() as folder, path.open("rb") as body:
             return self.runner.run(
                 script.path,
                 body=body.fileno(),

@@ -9,6 +9,7 @@ Does not promise: to know what isn't in `done/`. What failed has no part in this
 """
 
 import hashlib
+import os
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from pathlib import Path
 from threading import Lock
 
 from spooler import history
+from spooler.folders import is_there
 from spooler.name import Name, is_notification, log_name
 from spooler.notification import Notification
 from spooler.spool import WebhookSpool
@@ -25,6 +27,7 @@ from spooler.state import State
 
 _BUCKETS = 4096
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
 REPEATS = "repeats"  # member of a log line: the file that this one repeats
 
 
@@ -96,7 +99,7 @@ class FinishedIds:
         self._days[day].insert(_digest(name.id), _microseconds(name.received))
 
     def _changed_ns(self) -> int:
-        return self._spool.folder(State.DONE).stat().st_mtime_ns
+        return os.stat(self._spool.folder(State.DONE)).st_mtime_ns  # noqa: PTH116 - for each notification
 
     def original(self, file_name: str, *, of_any_age: bool = False) -> Path | None:
         """Return the finished file that one of this name would repeat; None if it is no repeat.
@@ -133,7 +136,7 @@ class FinishedIds:
         """Say whether a person put it into done/ by hand, or took it out: something of it is still there."""
         traces = (file_name, log_name(file_name))
         return any(
-            self._spool.path(State.DONE, trace, day).exists()
+            is_there(self._spool.where(State.DONE, trace, day))
             for day in self._days_in_window()
             for trace in traces
         )
@@ -175,7 +178,8 @@ class FinishedIds:
 
     def _days_in_window(self) -> list[str]:
         oldest = self._spool.clock.now() - timedelta(seconds=self._window_seconds)
-        return [day for day in self._spool.days() if day >= f"{oldest:%Y-%m-%d}"]
+        first = oldest.date().isoformat()
+        return [day for day in self._spool.days() if day >= first]
 
 
 def _last_line(path: Path) -> history.Line:
@@ -184,7 +188,7 @@ def _last_line(path: Path) -> history.Line:
 
 
 def _microseconds(moment: datetime) -> int:
-    return (moment - _EPOCH) // timedelta(microseconds=1)
+    return (moment - _EPOCH) // _MICROSECOND
 
 
 def _digest(identifier: str) -> int:

@@ -54,9 +54,11 @@ class WebhookFolders:
     clock: Clock = _SYSTEM_CLOCK
     min_free_bytes: int = 0
     _folders: dict[State, Path] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _beginnings: dict[State, str] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         self._folders.update({state: self.base / state.value for state in State})
+        self._beginnings.update({state: f"{folder}/" for state, folder in self._folders.items()})
 
     @property
     def base(self) -> Path:
@@ -72,10 +74,14 @@ class WebhookFolders:
         folder = self._folders[state]
         return folder / day / file_name if day else folder / file_name
 
+    def where(self, state: State, file_name: str, day: str = "") -> str:
+        """Return the same as text, for what is done many times for each notification."""
+        return f"{self._beginnings[state]}{day}/{file_name}" if day else self._beginnings[state] + file_name
+
     @property
     def today(self) -> str:
         """The name of the folder in `done/` for what is finished now, in UTC."""
-        return f"{self.clock.now():%Y-%m-%d}"
+        return self.clock.now().date().isoformat()
 
     def days(self) -> list[str]:
         """Return the names of the folders in `done/`, oldest first. Raises: OSError."""
@@ -105,7 +111,7 @@ class WebhookFolders:
     @property
     def paused(self) -> bool:
         """Whether an administrator holds the processor back."""
-        return (self.base / PAUSED).exists()
+        return is_there(f"{self.root}/{self.webhook}/{PAUSED}")
 
     def listing(self, state: State) -> Listing:
         """List a state's folder (not `done/`, which is by day). Raises: OSError."""
@@ -143,16 +149,16 @@ class WebhookFolders:
         or waited for.
         """
         descriptor = os.open(
-            self.path(state, file_name, day), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+            self.where(state, file_name, day), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         )
-        with open(descriptor, "rb") as file:  # noqa: PTH123 - a descriptor has no path
+        with open(descriptor, "rb", buffering=0) as file:  # noqa: PTH123 - a descriptor has no path
             if os.fstat(descriptor).st_size > _MAX_BODY_BYTES:
                 raise OSError(errno.EFBIG, f"larger than {format_size(_MAX_BODY_BYTES)}", file_name)
-            return file.read()
+            return file.readall()
 
     def log_lines(self, state: State, file_name: str, day: str = "") -> list[history.Line]:
         """Return the lines of a notification's log. Raises: OSError."""
-        return history.read(self.path(state, log_name(file_name), day))
+        return history.read(self.where(state, log_name(file_name), day))
 
     def identify(self, state: State, file_name: str) -> str:
         """Return the id for the log: the name's, else the body's, else the name itself."""
@@ -186,6 +192,17 @@ class WebhookFolders:
     def due(self, file_name: str) -> float:
         """Return when a file in `retry/` is due, in seconds of the epoch. Raises: OSError."""
         return self.path(State.RETRY, file_name).lstat().st_mtime
+
+
+def is_there(path: str) -> bool:
+    """Say whether there is something of that name. Raises: OSError if that can't be told."""
+    try:
+        os.stat(path)  # noqa: PTH116 - many times for each notification
+    except OSError as error:
+        if error.errno in {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}:
+            return False
+        raise
+    return True
 
 
 class Place(NamedTuple):

@@ -44,7 +44,7 @@ _MOST_ATTEMPTS = 10**6  # more were never made, whatever a log says
 
 def iso(moment: datetime) -> str:
     """Write a moment as the log does: ISO 8601, UTC, microseconds, `Z`."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return f"{moment.astimezone(UTC).isoformat(timespec='microseconds')[:-6]}Z"  # without its +00:00
 
 
 def moment(line: Line) -> datetime | None:
@@ -66,7 +66,7 @@ def note(at: datetime, text: str, **marks: int | bool | str) -> Line:
     return {"at": iso(at), "note": text, **marks}
 
 
-def append(path: Path, lines: Iterable[Line], *, sync: bool = False) -> None:
+def append(path: Path | str, lines: Iterable[Line], *, sync: bool = False) -> None:
     """Append lines to the log at `path`, which is made if it isn't there. Raises: OddLogError, OSError."""
     content = b"".join(_encode(line) for line in lines)
     descriptor = _open_regular(str(path), os.O_RDWR | os.O_APPEND | os.O_CREAT)
@@ -82,16 +82,17 @@ def append(path: Path, lines: Iterable[Line], *, sync: bool = False) -> None:
         os.close(descriptor)
 
 
-def read(path: Path) -> list[Line]:
+def read(path: Path | str) -> list[Line]:
     """Return the log's lines, oldest first; none if there is no log.
 
     Raises: OddLogError, OSError.
     """
     try:
-        with open(path, "rb", opener=_open_regular) as file:
-            content = file.read()
+        descriptor = _open_regular(str(path), os.O_RDONLY)
     except FileNotFoundError:
         return []
+    with open(descriptor, "rb") as file:  # noqa: PTH123 - a descriptor has no path
+        content = file.read()
     return [line for line in map(_decode, content.split(b"\n")) if line is not None]
 
 

@@ -32,11 +32,7 @@ class Name:
     @classmethod
     def parse(cls, file_name: str) -> "Name | None":
         """Return the parts, or None for a name that isn't of the pattern."""
-        found = _PATTERN.fullmatch(file_name)
-        if found is None or not _is_date(found[1][:8]):
-            return None
-        received = datetime.fromisoformat(found[1])  # many times as fast as strptime
-        return cls(received, found[2], found[3])
+        return _parse(file_name)
 
     def __str__(self) -> str:
         return f"{stamp(self.received)}_{self.id}_{self.type}{SUFFIX}"
@@ -44,6 +40,15 @@ class Name:
     def next(self) -> "Name":
         """Return the name a microsecond later, for when this one is taken."""
         return Name(self.received + timedelta(microseconds=1), self.id, self.type)
+
+
+@lru_cache(maxsize=64)  # the same name is taken apart many times in its turn
+def _parse(file_name: str) -> Name | None:
+    found = _PATTERN.fullmatch(file_name)
+    if found is None or not _is_date(found[1][:8]):
+        return None
+    received = datetime.fromisoformat(found[1])  # many times as fast as strptime
+    return Name(received, found[2], found[3])
 
 
 def stamp(moment: datetime) -> str:

@@ -105,6 +105,8 @@ class Processor:
                     self._wake.wait(self._idle_seconds())
         finally:
             self._watcher.stop()
+            for _waiting, turn in self._turns:
+                turn.attempt.seats.remove()
             log.info("processor ended")
 
     def _status(self) -> str:

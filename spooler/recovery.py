@@ -8,7 +8,7 @@ Logs: one line per notification that is taken up again.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -54,6 +54,7 @@ def recover(spool: WebhookSpool, found: Recovered | None = None) -> Recovered:
             about = {"webhook": spool.webhook, "id": spool.identify(State.PROCESSING, name), "file": name}
             get_logger().error("left alone", **about, reason=str(error))
             found.left[name] = counted
+    _count_lost_claims(spool, found)
     if not found.left:
         running.sweep(spool.folder(State.PROCESSING))
     return found
@@ -112,12 +113,30 @@ def _count_interrupted(spool: WebhookSpool, name: str) -> None:
     """Write down the attempt that was cut short, whatever is known of it."""
     lines = spool.log_lines(State.PROCESSING, name)
     mark = running.read(spool.folder(State.PROCESSING), name)
-    if mark is not None and not (lines and lines[-1].get("at") == mark.at):
+    if mark is not None and not _is_told_of(mark, lines):
         spool.record(State.PROCESSING, name, mark.interrupted())
         return
+    if mark is not None and lines[-1].get("at") != mark.at:
+        mark = None  # CRASH: a power cut brought it back; it is of an earlier attempt
     attempt = mark.attempt if mark else history.Progress.of(lines).attempt
     text = f"interrupted while no script was running; counts as attempt {attempt}"
     spool.record(State.PROCESSING, name, history.note(spool.clock.now(), text, attempt=attempt))
+
+
+def _count_lost_claims(spool: WebhookSpool, found: Recovered) -> None:
+    """Count the attempts of those that a power cut put back to where they were claimed."""
+    for name, mark in running.marks(spool.folder(State.PROCESSING)).items():
+        if spool.path(State.PROCESSING, name).exists():
+            continue  # left alone
+        for state in (State.INCOMING, State.RETRY):
+            if spool.path(state, name).exists() and not _is_told_of(mark, spool.log_lines(state, name)):
+                spool.record(state, name, mark.interrupted(), sync=True)
+                found.taken_up.append(name)
+
+
+def _is_told_of(mark: running.Mark, lines: Sequence[history.Line]) -> bool:
+    """Say whether a log tells already what came of a marked run."""
+    return any(line.get("at") == mark.at for line in lines)
 
 
 def _orphaned_logs(spool: WebhookSpool) -> Iterator[Path]:

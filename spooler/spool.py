@@ -20,7 +20,7 @@ from pathlib import Path
 
 from spooler import durable, history, latest
 from spooler.errors import SpoolUnusableError, StorageUnavailableError
-from spooler.folders import WebhookFolders
+from spooler.folders import WebhookFolders, is_there
 from spooler.name import HIDDEN, SUFFIX, Name, log_name
 from spooler.notification import Notification
 from spooler.room import Room
@@ -37,6 +37,7 @@ class WebhookSpool(WebhookFolders):
     """One webhook's part of the spool, `<spool>/<webhook>/`, for the receiver and the processor."""
 
     _synced_days: set[Path] = field(default_factory=set, init=False, repr=False, compare=False)
+    _synced_logs: set[str] = field(default_factory=set, init=False, repr=False, compare=False)
 
     def prepare(self, states: Sequence[State] = tuple(State)) -> None:
         """Make the folders that are missing, and try to write into each. Raises: SpoolUnusableError."""
@@ -200,7 +201,11 @@ class WebhookSpool(WebhookFolders):
 
     def record(self, state: State, file_name: str, *lines: history.Line, sync: bool = False) -> None:
         """Append lines to a notification's log. Raises: OSError."""
-        history.append(self.path(state, log_name(file_name)), lines, sync=sync)
+        log = self.where(state, log_name(file_name))
+        self._synced_logs.discard(log)
+        history.append(log, lines, sync=sync)
+        if sync:
+            self._synced_logs.add(log)
 
     def claim(self, state: State, file_name: str) -> str:
         """Take a waiting notification into `processing/`. Raises: FileNotFoundError (gone), OSError."""
@@ -245,25 +250,32 @@ class WebhookSpool(WebhookFolders):
 
     def _move(self, verb: str, source: State, file_name: str, day: str = "") -> str:
         """Make one of the table's moves; return the name that the file has now."""
-        path = self._source(verb, source, file_name)
+        self._check(verb, source)
         target_folder = self._target(verb, day)
-        log = self.path(source, log_name(file_name))
-        has_log = log.exists()
-        if MOVES[verb].synced and has_log:
+        log = self.where(source, log_name(file_name))
+        has_log = is_there(log)
+        if MOVES[verb].synced and has_log and log not in self._synced_logs:
             sync_file(log)
-        name = _rename_to_free_name(str(path), file_name, target_parent=target_folder)
+        self._synced_logs.discard(log)
+        name = _rename_to_free_name(
+            self.where(source, file_name), file_name, target_parent=str(target_folder)
+        )
         # CRASH: the log is left in the folder that the file came from; `spooler.recovery` brings it after.
         if has_log:
-            bring_log(log, target_folder / log_name(name))
+            bring_log(log, f"{target_folder}/{log_name(name)}")
         if MOVES[verb].synced:
             durable.sync_folder(target_folder)
         return name
 
     def _source(self, verb: str, state: State, file_name: str, day: str = "") -> Path:
         """Return the path of a file that one of the table's moves starts from."""
+        self._check(verb, state)
+        return self.path(state, file_name, day)
+
+    @staticmethod
+    def _check(verb: str, state: State) -> None:
         if state not in MOVES[verb].sources:
             raise ValueError(f"{verb} doesn't start from {state}")
-        return self.path(state, file_name, day)
 
     def _target(self, verb: str, day: str = "") -> Path:
         """Return the folder that one of the table's moves leads to; a new day's is made. Raises: OSError."""
@@ -280,14 +292,14 @@ class WebhookSpool(WebhookFolders):
         return folder
 
 
-def bring_log(log: Path, target: Path) -> None:
+def bring_log(log: Path | str, target: Path | str) -> None:
     """Move a log after its file. Where there is one already, its lines stay in front. Raises: OSError."""
     try:
         durable.rename(str(log), str(target))
     except FileExistsError:
         history.append(target, history.read(log), sync=True)
         # CRASH: lines stand twice; attempts are counted by their numbers, not by lines.
-        log.unlink()
+        Path(log).unlink()
 
 
 def _rename_to_free_name(
@@ -296,11 +308,11 @@ def _rename_to_free_name(
     source_folder: int | None = None,
     target_folder: int | None = None,
     *,
-    target_parent: Path | None = None,
+    target_parent: str = "",
 ) -> str:
     """Rename to `wanted`, or to the next free name after it (a copy of a settled file may come back)."""
     while True:
-        target = str(target_parent / wanted) if target_parent else wanted
+        target = f"{target_parent}/{wanted}" if target_parent else wanted
         try:
             durable.rename(source, target, source_folder=source_folder, target_folder=target_folder)
         except FileExistsError:
@@ -321,7 +333,7 @@ def next_name(taken: str) -> str:
     return os.fsdecode(os.fsencode(stem)[: _NAME_BYTES - len(tail)]) + tail
 
 
-def sync_file(path: Path) -> None:
+def sync_file(path: Path | str) -> None:
     """Bring a file's content onto the disk. Raises: OSError."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:

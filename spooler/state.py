@@ -16,7 +16,7 @@ crash at any instant it is in exactly one state.
 |----------|------------------|------------|-----------|---------------------------------------------------------|
 | store    | -                | INCOMING   | receiver  | the rename of the synced hidden file; 200 after the folder is synced |
 | refuse   | -                | REJECTED   | receiver  | the rename                                              |
-| claim    | INCOMING, RETRY  | PROCESSING | processor | the rename (the mark of a run syncs the folder before a script starts; before that, after a power cut it waits again) |
+| claim    | INCOMING, RETRY  | PROCESSING | processor | the rename; not synced: after a power cut it waits again, and the mark of a run, which is synced, tells of an attempt that had begun |
 | release  | PROCESSING       | INCOMING   | processor | the rename; then the folder is synced. Stopped, paused, or taken up after a crash |
 | postpone | PROCESSING       | RETRY      | processor | the rename; the due time is set before it; then the folder is synced |
 | finish   | PROCESSING       | DONE       | processor | the rename; then the folder is synced                   |
@@ -38,7 +38,7 @@ What a crash leaves behind, and who sweeps it:
 | store, after the rename                | the notification; the sender may repeat it     | nobody: it is the notification |
 | a start, while it tries to write       | a hidden empty file in any folder              | the start of receiver or processor, after an hour |
 | claim, release, postpone, finish, give_up, between the rename and the log's | the log in the folder it came from | the processor's start brings it after its file |
-| while a script runs                    | the file in processing/, a hidden mark beside it that names script and attempt, a working folder | the processor's start: the attempt is written to the log as interrupted and counts; then release |
+| while a script runs                    | the file in processing/ (after a power cut perhaps where it was claimed), a hidden mark that names file, script and attempt, a working folder | the processor's start: the attempt is written to the log as interrupted and counts; then release |
 | after the last script, before finish   | the file in processing/, its log complete      | the processor's start: release; the next claim finds nothing left to run |
 | retry, drop, readmit, between the log's rename and the file's | the log in the folder that the file is meant for | the same command, given again |
 | drop, of what is in retry/, between the file's rename and the note | the file in done/, and no word of who did it | nobody |

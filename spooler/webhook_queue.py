@@ -13,6 +13,7 @@ from spooler import recovery
 from spooler.clock import Clock
 from spooler.config import Webhook
 from spooler.errors import SpoolUnusableError
+from spooler.folders import is_there
 from spooler.intake import Intake
 from spooler.log import get_logger
 from spooler.retry import longest_wait_seconds
@@ -115,7 +116,7 @@ class WebhookQueue:
 
     def _is_there_too(self, name: str) -> bool:
         try:
-            return any(self._spool.path(state, name).exists() for state in (State.INCOMING, State.RETRY))
+            return any(is_there(self._spool.where(state, name)) for state in (State.INCOMING, State.RETRY))
         except OSError:
             return True  # nobody can tell now
 

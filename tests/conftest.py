@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from hypothesis import settings
 
 from spooler import children, durable, keypair
+from spooler.running import Mark, Seats
 from spooler.spool import WebhookSpool
 
 # Real files and processes take what time they take.
@@ -125,6 +126,12 @@ def leaves_no_process() -> Iterator[None]:
     left = {process for process in children.all_children() - before if is_alive(process)}
     children.kill(left)
     assert not left
+
+
+def leave_mark(processing: Path, file_name: str, mark: Mark) -> None:
+    """Leave a mark behind, as a crash does while a script runs."""
+    with Seats(processing).taken() as seat:
+        seat.mark(file_name, mark)
 
 
 def is_alive(process: int) -> bool:

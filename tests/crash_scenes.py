@@ -39,9 +39,15 @@ def finish(
 ) -> Violations:
     """Start a processor, let it settle everything, end it and check."""
     crash_checks.make_old(crash_checks.litter(site))
+    hidden = [path for path in site.folder("processing").iterdir() if path.name.startswith(".")]
     again = nursery.start(site, "process")
     with contextlib.suppress(AssertionError):  # what still waits then is told by the checks
-        wait_until(lambda: _nothing_waits(site) or not again.is_alive, "everything settles")
+        wait_until(
+            lambda: (
+                not again.is_alive or (_nothing_waits(site) and not any(path.exists() for path in hidden))
+            ),
+            "everything settles, and what was left is swept",
+        )
     again.stop()
     return crash_checks.when_settled(site, sent, entitled, kills)
 
@@ -143,10 +149,11 @@ def turn_phases(of_the_first: str, later: str = "") -> Cut:
         for call in calls:
             if "good-2" in call.rest:  # the younger one's turn
                 break
-            if phase.endswith("claim") and "/.run-" in call.rest:
+            opens_mark, was = call.name == "openat" and "/.run-" in call.rest, phase
+            if opens_mark and was.endswith("claim"):  # to write it
                 phase = phase.replace("claim", "run")
             cut_up.append(phase if phase in wanted else "")
-            if call.name == "unlink" and "/.run-" in call.rest:
+            if opens_mark and was.endswith("run"):  # to clear it
                 phase = phase.replace("run", "settle")
             elif call.name == "write" and re.search(r"event=(done|retry|failed) ", call.rest):
                 phase, wanted = "retry-claim", later.split()

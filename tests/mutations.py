@@ -162,10 +162,55 @@ MUTATIONS = (
     ),
     Mutation(
         ONCE,
-        "the mark of a run, and with it the claim, isn't synced before the script starts",
+        "the mark of a run isn't synced before the script starts",
         "running.py",
-        (("        os.fsync(descriptor)\n", ""), ("    durable.sync_folder(processing)\n", "")),
-        (_POWER_LOSS_RUNNING,),
+        (("                os.fdatasync(descriptor)\n", "                pass\n"),),
+        (
+            "test_running.py::test_a_mark_is_synced_and_where_its_file_is_new_the_folder_too",
+            _POWER_LOSS_RUNNING,
+        ),
+    ),
+    Mutation(
+        ONCE,
+        "the name of a mark's file isn't synced before the script starts",
+        "running.py",
+        (
+            ("                os.fsync(descriptor)\n", "                pass\n"),
+            ("                durable.sync_folder(self._processing)\n", ""),
+        ),
+        ("test_running.py::test_a_mark_is_synced_and_where_its_file_is_new_the_folder_too",),
+    ),
+    Mutation(
+        ONCE,
+        "a notification whose claim a power cut undid isn't counted",
+        "recovery.py",
+        (("    _count_lost_claims(spool, found)\n", ""),),
+        (
+            "test_recovery.py::test_after_a_crash_a_notification_is_in_one_state_its_attempt_counted_and_nothing_is_left",
+            _POWER_LOSS_RUNNING,
+        ),
+    ),
+    Mutation(
+        ONCE,
+        "a mark that a power cut brought back counts once more",
+        "recovery.py",
+        (('    return any(line.get("at") == mark.at for line in lines)\n', "    return False\n"),),
+        (
+            "test_recovery.py::test_after_a_crash_a_notification_is_in_one_state_its_attempt_counted_and_nothing_is_left",
+        ),
+    ),
+    Mutation(
+        TRUE,
+        "a script is given the working folder of the one before as that has left it",
+        "running.py",
+        (
+            (
+                "            if _is_unchanged(folder):\n                self._spare",
+                "            if True:\n                self._spare",
+            ),
+            ("        if folder is None or not _is_unchanged(folder):\n", "        if folder is None:\n"),
+        ),
+        ("test_running.py::test_a_working_folder_that_was_changed_is_nobody_elses",),
     ),
     Mutation(
         ONCE,
@@ -571,8 +616,10 @@ MUTATIONS = (
         "spool.py",
         (
             (
-                "        name = _rename_to_free_name(str(path), file_name, target_parent=target_folder)\n",
-                "        name = file_name\n        (target_folder / name).write_bytes(path.read_bytes())\n"
+                "        name = _rename_to_free_name(\n"
+                "            self.where(source, file_name), file_name, target_parent=str(target_folder)\n        )\n",
+                "        name, path = file_name, self.path(source, file_name)\n"
+                "        (target_folder / name).write_bytes(path.read_bytes())\n"
                 "        path.unlink()\n",
             ),
         ),

@@ -33,8 +33,9 @@ CASES = (
         "the mark of a run isn't synced",
         module="running.py",
         changes=(
-            ("        os.fsync(descriptor)\n", ""),
-            ("    durable.sync_folder(processing)\n", ""),
+            ("                os.fdatasync(descriptor)\n", "                pass\n"),
+            ("                os.fsync(descriptor)\n", "                pass\n"),
+            ("                durable.sync_folder(self._processing)\n", ""),
         ),
         breaks=(UNCOUNTED, REPEATED),
         ways=("record",),  # at the moment of the cut a later sync has brought it along

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 import structlog
-from conftest import FakeClock, MakeSpool, tree
+from conftest import FakeClock, MakeSpool, leave_mark, tree
 
-from spooler import history, running
+from spooler import history
 from spooler.history import Line, Progress
 from spooler.name import Name, log_name
 from spooler.recovery import Recovered, count, let_go, put_back, recover
@@ -40,7 +40,7 @@ class Crash:
 
     file: where the notification is. logs: the lines of its log in each folder that has one.
     mark: what stands beside it while a script runs; bytes are a torn one.
-    attempt: which attempt comes next. answered: scripts that needn't run again.
+    attempt: which attempt comes next. answered: scripts that needn't run again. undone: its claim was.
     """
 
     file: State
@@ -50,6 +50,7 @@ class Crash:
     waits_in: State = State.INCOMING
     attempt: int = 1
     answered: int = 0
+    undone: bool = False
 
 
 IN, PROCESSING, RETRY, DONE, FAILED = State.INCOMING, State.PROCESSING, State.RETRY, State.DONE, State.FAILED
@@ -83,6 +84,22 @@ CRASHES = {
     ),
     "a script had succeeded and its line was written": Crash(
         PROCESSING, {PROCESSING: [A, B, run(2, 0, MARK.at, MARK.script)]}, MARK, attempt=3, answered=2
+    ),
+    "a power cut undid the claim from incoming while a script ran": Crash(
+        IN, {}, MARK, attempt=3, undone=True
+    ),
+    "a power cut undid the claim from retry while a script ran": Crash(
+        RETRY, {RETRY: [A, B]}, MARK, waits_in=RETRY, attempt=3, answered=1, undone=True
+    ),
+    "a power cut brought back the mark of a run that is settled": Crash(
+        RETRY, {RETRY: [A, B, run(2, 75, MARK.at, MARK.script)]}, MARK, waits_in=RETRY, attempt=3, answered=1
+    ),
+    "a power cut brought back the mark of an earlier attempt": Crash(
+        PROCESSING,
+        {PROCESSING: [A, B, run(2, 75, MARK.at, MARK.script), run(3, 75)]},
+        MARK,
+        attempt=5,
+        answered=1,
     ),
     "between two scripts": Crash(PROCESSING, {PROCESSING: [A]}, attempt=2, answered=1),
     "after the last script, before finish": Crash(
@@ -123,7 +140,7 @@ def leave(spool: WebhookSpool, crash: Crash) -> str:
         history.append(folder(spool, state) / log_name(name), lines)
     processing = spool.folder(State.PROCESSING)
     if crash.mark is not None:
-        running.write(processing, name, MARK)
+        leave_mark(processing, name, MARK)
     if isinstance(crash.mark, bytes):
         next(processing.glob(".run-*")).write_bytes(crash.mark)
     if crash.work_folder:
@@ -138,10 +155,10 @@ def test_after_a_crash_a_notification_is_in_one_state_its_attempt_counted_and_no
 ) -> None:
     spool = make_spool()
     name = leave(spool, crash)
-    assert len(recover(spool).taken_up) == (1 if crash.file is State.PROCESSING else 0)
+    assert len(recover(spool).taken_up) == (1 if crash.file is State.PROCESSING or crash.undone else 0)
 
     place = folder(spool, crash.waits_in)
-    has_log = bool(crash.logs) or crash.file is State.PROCESSING
+    has_log = bool(crash.logs) or crash.file is State.PROCESSING or crash.undone
     assert {path for path, content in tree(spool.base).items() if content is not None} == {
         str((place / path).relative_to(spool.base))
         for path in ([name, log_name(name)] if has_log else [name])
@@ -244,7 +261,7 @@ def test_many_are_taken_up_and_each_gets_its_own_line(make_spool: MakeSpool, clo
     names = []
     for number in range(5):
         names.append(leave(spool, Crash(PROCESSING)))
-        running.write(spool.folder(State.PROCESSING), names[-1], Mark("at", number + 1, f"{number}0-x", "v"))
+        leave_mark(spool.folder(State.PROCESSING), names[-1], Mark("at", number + 1, f"{number}0-x", "v"))
         clock.advance(1)
     assert len(recover(spool).taken_up) == 5
     scripts = [spool.log_lines(State.INCOMING, name)[0]["script"] for name in names]

@@ -15,7 +15,7 @@ import pytest
 from conftest import FakeClock, full_disk, wait_until, write_config, write_script
 from structlog.testing import capture_logs
 
-from spooler import config, history
+from spooler import config, history, running
 from spooler.attempt import Attempt
 from spooler.finished import REPEATS, FinishedIds
 from spooler.history import Line
@@ -107,7 +107,10 @@ class Desk:
             path.with_name(log_name(name)).rename(self.spool.path(to, log_name(name)))
 
     def left_in_processing(self) -> list[str]:
-        return [path.name for path in self.spool.folder(PROCESSING).iterdir()]
+        """Return what is there, and what is marked; but not what stands ready for the next run."""
+        marked = list(running.marks(self.spool.folder(PROCESSING)))
+        self.turn.attempt.seats.remove()
+        return marked + [path.name for path in self.spool.folder(PROCESSING).iterdir()]
 
 
 @pytest.fixture
@@ -796,6 +799,7 @@ def test_that_a_person_put_it_back_is_written_down_before_the_claim_hides_it(des
     desk.take(name)
     desk.move(name, IN, with_log=True)
     desk.runs()
+    assert desk.left_in_processing() == []
     desk.spool.folder(PROCESSING).rmdir()  # as far as it gets
     assert desk.turn.take(IN, name) is None
     desk.spool.prepare()

@@ -11,6 +11,7 @@ import confirm
 import memory
 import processing
 import programs
+import readme
 import report
 from rounds import workplace
 
@@ -139,6 +140,14 @@ def picture_(json_file: Path, picture: Path) -> None:
     from picture import draw  # a large library, for this command alone
 
     draw(json.loads(json_file.read_text())["confirm"], picture)
+
+
+@main.command("tables")
+@click.argument("json_file", type=click.Path(path_type=Path, exists=True))
+def tables_(json_file: Path) -> None:
+    """Print the README's tables from the results that are in JSON_FILE."""
+    results = json.loads(json_file.read_text())
+    click.echo(f"{readme.where(results)}\n\n{readme.tables(results)}")
 
 
 def _save(file: Path | None, benchmark: str, result: dict[str, Any], aims: list[report.Aim]) -> None:

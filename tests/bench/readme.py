@@ -62,6 +62,6 @@ def where(results: dict[str, Any]) -> str:
     rounds = statistics.median(len(turns) for turns in results["confirm"]["turns"][str(MANY)].values())
     return (
         f"{machine['cores']} cores, {machine['memory_bytes'] / 1e9:.0f} GB, {machine['disk'].split()[0]}, "
-        f"Linux {machine['kernel'].split('-')[0]}, Python {machine['python']}; {MANY} connections, 1 KiB; medians "
-        f"of {rounds:.0f} rounds in turns"
+        f"Linux {machine['kernel'].split('-')[0]}, Python {machine['python']}; {MANY} connections, 1 KiB; "
+        f"medians of {rounds:.0f} rounds in turns"
     )

@@ -113,7 +113,7 @@ def _spooler(program: Path, sender: Sender, count: int, folder: Path) -> Figures
     fill(shop.webhook / "incoming", count)
     with running(shop.command("process"), folder / "log", shop.environment) as process:
         wait_until(lambda: not any((shop.webhook / "incoming").iterdir()), "all are processed")
-        wait_until(lambda: not any((shop.webhook / "processing").iterdir()), "the last one ends")
+        wait_until(lambda: not any((shop.webhook / "processing").glob("*.json")), "the last one ends")
         used = processor_seconds([process])
     done = sum(file.suffix == ".json" for file in (shop.webhook / "done").glob("*/*"))
     assert done == count, f"{done} of {count} are done; see {folder / 'log'}"

@@ -25,7 +25,8 @@ from spooler.log import get_logger
 from spooler.wake import Wake
 
 _THREADS = 8  # they mostly wait for the disk
-_READ_BYTES = 64 << 10
+_READ_BYTES = 8 << 10
+_LARGE_BYTES = 64 << 10
 _MOMENT_SECONDS = 0.002
 _MOST_HANDED_OVER = 100  # that the loop hasn't looked at yet
 _PAUSE_SECONDS = 0.2
@@ -132,7 +133,9 @@ class Acceptors:
             while rest and not request.completed:
                 rest = rest[request.received(rest) :]
             is_late = time.monotonic() - request.begun > _MOMENT_SECONDS
-            if request.completed or not more or is_late or len(received) >= _READ_BYTES:
+            # Of a large one no more is read than of all others: the loop sees to it that they take turns.
+            is_large = len(received) + request.bytes_to_come > _LARGE_BYTES
+            if request.completed or not more or is_late or is_large:
                 break
         if not request.completed or request.error or request.empty or rest:
             self._hand_over(HandedOver(server, connection, address, received))

@@ -543,6 +543,18 @@ MUTATIONS = (
         ("test_server.py::test_a_request_that_drips_in_is_cut_and_honest_ones_are_answered_meanwhile",),
     ),
     Mutation(
+        KEPT,
+        "of large bodies so much is read at once that there is no room for their turns",
+        "acceptors.py",
+        (
+            (
+                "            is_large = len(received) + request.bytes_to_come > _LARGE_BYTES\n",
+                "            is_large = False\n",
+            ),
+        ),
+        ("test_crowd.py::test_of_a_large_body_no_more_is_read_than_of_any_other_before_it_is_its_turn",),
+    ),
+    Mutation(
         BOUNDED,
         "who goes on steadily counts as standing still",
         "http_requests.py",

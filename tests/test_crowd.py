@@ -169,6 +169,19 @@ def test_a_body_that_isnt_read_to_its_end_in_time_is_503_and_not_too_slow() -> N
     assert "too slow" not in {line["event"] for line in logged}
 
 
+def test_of_a_large_body_no_more_is_read_than_of_any_other_before_it_is_its_turn() -> None:
+    gate = Gate()
+    bound = socket.create_server((HOST, 0))
+    address = bound.getsockname()[:2]
+    with (
+        server_on(bound, gate) as (serving_it, _thread),
+        full_of_what_waits(address, gate),
+        held(address, 20, head(LARGE) + LARGE[:60_000]),
+    ):
+        wait_until(lambda: len(serving_it._channels()) == 24)
+        assert max(channel.bytes_coming for channel in serving_it._channels()) <= 8 << 10
+
+
 @pytest.mark.parametrize("size", [100_000, MIB])
 @pytest.mark.parametrize("took_seconds", [0.0, 0.1])
 def test_many_honest_senders_at_once_take_turns_and_none_is_refused(

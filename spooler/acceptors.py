@@ -97,18 +97,18 @@ class Acceptors:
             while not self._stopping:
                 for descriptor, _event in poll.poll():
                     server = self._servers.get(descriptor)
-                    while server and not self._stopping and self._serve(server):
-                        pass
+                    if server and not self._stopping:
+                        self._serve(server)  # one, for another socket has its turn too
 
-    def _serve(self, server: Any) -> bool:
-        """Take the next connection; return whether there was one."""
+    def _serve(self, server: Any) -> None:
+        """Take the next connection, if there is one."""
         try:
             connection, address = server.socket.accept()
         except OSError as error:
             if error.errno in _NOTHING_LEFT:
                 self._tell(error)
                 self._stop.wait(_PAUSE_SECONDS)
-            return False  # another thread was quicker, or it is gone already
+            return  # another thread was quicker, or it is gone already
         try:
             self._answer(server, connection, server.fix_addr(address))
         except OSError:  # the other side is gone
@@ -116,7 +116,6 @@ class Acceptors:
         except Exception:  # noqa: BLE001 - the outermost frame of a thread, which is to live on
             get_logger().exception("defect")
             connection.close()
-        return True
 
     def _tell(self, error: OSError) -> None:
         if time.monotonic() - self._told_at >= _TELL_AGAIN_SECONDS:

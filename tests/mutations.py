@@ -555,6 +555,23 @@ MUTATIONS = (
         ("test_crowd.py::test_of_a_large_body_no_more_is_read_than_of_any_other_before_it_is_its_turn",),
     ),
     Mutation(
+        KEPT,
+        "a socket that many come in by keeps all from the others",
+        "acceptors.py",
+        (
+            (
+                "                    if server and not self._stopping:\n",
+                "                    while server and not self._stopping:\n",
+            ),
+            ("            return  # another thread was", "            raise  # another thread was"),
+            (
+                "                        self._serve(server)  # one",
+                "                        try:\n                            self._serve(server)\n                        except OSError:\n                            break  # one",
+            ),
+        ),
+        ("test_server.py::test_a_socket_that_many_come_in_by_leaves_another_its_turn",),
+    ),
+    Mutation(
         BOUNDED,
         "who goes on steadily counts as standing still",
         "http_requests.py",

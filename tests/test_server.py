@@ -7,6 +7,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -273,6 +274,40 @@ def test_several_sockets_are_served_at_once(tmp_path: Path) -> None:
     thread.join(PATIENCE_SECONDS)
     assert not thread.is_alive()
     assert not any(is_listening(address) for _bound, address in sockets)
+
+
+def test_a_socket_that_many_come_in_by_leaves_another_its_turn() -> None:
+    (busy, busy_address), (quiet, quiet_address) = bind(), bind()
+    ports: list[str] = []  # by which requests came in, in the order in which they did
+    ended = threading.Event()
+
+    def slowly(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        ports.append(environ["SERVER_PORT"])
+        time.sleep(0.02)
+        start_response("200 OK", [])
+        return [b"ok"]
+
+    def send() -> None:
+        while not ended.is_set():
+            assert status_of(exchange(busy_address, REQUEST)) == 200
+
+    server = Server(slowly, [Listener(one, handed_over=False) for one in (busy, quiet)], 1 << 20)
+    running = threading.Thread(target=server.run, args=(lambda: None,))
+    running.start()
+    with ThreadPoolExecutor(32) as pool:  # so many that somebody always waits to be accepted
+        sending = [pool.submit(send) for _ in range(32)]
+        wait_until(lambda: len(ports) > 100)
+        waited = []
+        for _ in range(5):
+            before = len(ports)
+            assert status_of(exchange(quiet_address, REQUEST)) == 200
+            waited.append(ports[before:].index(str(quiet.getsockname()[1])))
+        ended.set()
+        for one in sending:
+            one.result(PATIENCE_SECONDS)
+    server.stop()
+    running.join(PATIENCE_SECONDS)
+    assert max(waited) < 100
 
 
 @pytest.mark.parametrize("size", [1 << 20, 3 << 20])

@@ -136,7 +136,10 @@ class Server:
         server = handed.server
         channel = server.channel_class(server, handed.connection, handed.address, server.adj, map=self._map)
         if handed.received:
-            channel.received(handed.received)
+            try:
+                channel.received(handed.received)
+            except Exception:  # noqa: BLE001 - as where waitress reads: it costs a connection, not the process
+                channel.handle_error()
 
     def _channels(self) -> list[Channel]:
         return [channel for server in self._servers for channel in list(server.active_channels.values())]

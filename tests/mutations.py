@@ -572,6 +572,13 @@ MUTATIONS = (
         ("test_server.py::test_a_socket_that_many_come_in_by_leaves_another_its_turn",),
     ),
     Mutation(
+        KEPT,
+        "a connection that is gone ends the process, and what it is storing",
+        "server.py",
+        (("                channel.handle_error()\n", "                raise\n"),),
+        ("test_faults.py::test_a_connection_whose_answer_cannot_be_sent_takes_no_other_with_it",),
+    ),
+    Mutation(
         BOUNDED,
         "who goes on steadily counts as standing still",
         "http_requests.py",

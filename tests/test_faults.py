@@ -22,6 +22,8 @@ from running_service import (
     OTHER_KEY,
     PATIENCE_SECONDS,
     Site,
+    exchange,
+    head,
     make_body,
     make_site,
     post,
@@ -159,6 +161,18 @@ def test_when_not_even_a_connection_can_be_accepted_it_waits_without_spinning_an
         assert cpu_seconds(worker) - before < 0.5
         assert service.log().count("can't accept") == 1
         resource.prlimit(worker, resource.RLIMIT_NOFILE, limits)
+        assert post(service.address, make_body()).status == 200
+        assert service.children() == [worker]
+
+
+def test_a_connection_whose_answer_cannot_be_sent_takes_no_other_with_it(tmp_path: Path) -> None:
+    site, body = make_site(tmp_path / "site", receiver="workers = 1"), make_body()
+    with running(site, "receive") as service:
+        (worker,) = service.children()
+        assert post(service.address, body).status == 200
+        with injected(worker, "sendto:error=EHOSTUNREACH"):
+            for _ in range(5):
+                assert exchange(service.address, head(body, "Expect: 100-continue")) == b""
         assert post(service.address, make_body()).status == 200
         assert service.children() == [worker]
 

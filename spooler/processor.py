@@ -7,10 +7,11 @@ Does not promise: to be alone on the spool; whoever starts it holds the lock.
 Logs: its start and its end.
 """
 
-import queue
 import random
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from threading import Lock
+from typing import NamedTuple
 
 from spooler.attempt import Attempt
 from spooler.clock import Clock, SystemClock
@@ -32,6 +33,15 @@ _WATCHED = (State.INCOMING, State.RETRY)
 _TRIED = (State.PROCESSING, State.RETRY, State.DONE, State.FAILED)
 
 
+class _Taken(NamedTuple):
+    """One that a turn is given to."""
+
+    waiting: WebhookQueue
+    turn: Turn
+    state: State
+    name: str
+
+
 class Processor:
     """Works on a whole spool until it is told to stop."""
 
@@ -51,9 +61,10 @@ class Processor:
         self._stop = Stop()
         self._wake = Wake()
         self._hinted = False
-        self._ended: queue.SimpleQueue[tuple[WebhookQueue, str, Settled | None]] = queue.SimpleQueue()
+        self._lock = Lock()  # of the queues, and of what follows
         self._busy = 0
         self._is_alone = False  # one runs that may have ended the processor before
+        self._defect: Exception | None = None  # of a worker
         self._turns: list[tuple[WebhookQueue, Turn]] = []
         runner = Runner(self._stop)
         spools = []
@@ -110,46 +121,79 @@ class Processor:
             log.info("processor ended")
 
     def _status(self) -> str:
-        parts = [waiting.status() for waiting, _turn in self._turns]
+        with self._lock:
+            parts = [waiting.status() for waiting, _turn in self._turns]
         if not self._watcher.works:
             parts.append("not watching, looking every few seconds")
         return "; ".join(parts)
 
     def _idle_seconds(self) -> float:
-        workers_free = self._busy < self._workers and not self._is_alone
-        return min(waiting.idle_seconds(workers_free=workers_free) for waiting, _turn in self._turns)
+        with self._lock:
+            workers_free = self._busy < self._workers and not self._is_alone
+            return min(waiting.idle_seconds(workers_free=workers_free) for waiting, _turn in self._turns)
 
     def _step(self, pool: ThreadPoolExecutor) -> None:
-        """Take in what has ended and what has arrived, and start as many turns as there is room for."""
+        """Take in what has arrived, and have as many workers begin as there is room and work for."""
+        if self._defect is not None:
+            raise self._defect
         hinted, self._hinted = self._hinted, False
-        self._collect()
         hinted |= self._watcher.check()
-        for waiting, _turn in self._turns:
-            try:
-                waiting.look(hinted=hinted)
-            except Exception:  # noqa: BLE001 - the outermost frame of a look: the other webhooks go on
-                get_logger().exception("defect")
-                waiting.look_later()
-        while self._busy < self._workers and not self._is_alone and not self._stop.requested:
-            candidates = [
-                (found, place) for place, (waiting, _) in enumerate(self._turns) if (found := waiting.peek())
-            ]
-            if not candidates:
-                return
-            (_order, state, name), place = min(candidates)
-            waiting, turn = self._turns[place]
-            # What a crash interrupted may have caused it: it runs alone, and takes no other's attempts.
-            self._is_alone = waiting.is_suspect(name)
-            if self._is_alone and self._busy:
-                self._is_alone = False
-                return
-            waiting.take(name)
-            self._busy += 1
-            pool.submit(self._take, waiting, turn, state, name)
+        with self._lock:
+            for waiting, _turn in self._turns:
+                try:
+                    waiting.look(hinted=hinted)
+                except Exception:  # noqa: BLE001 - the outermost frame of a look: the other webhooks go on
+                    get_logger().exception("defect")
+                    waiting.look_later()
+            while taken := self._take_next():
+                pool.submit(self._work, taken)
 
-    def _take(self, waiting: WebhookQueue, turn: Turn, state: State, name: str) -> None:
-        """Give a notification its turn, in a worker's thread. The outermost frame: nothing gets past it."""
-        settled: Settled | None = None
+    def _take_next(self) -> _Taken | None:
+        """Take what is next, if there is room for one more. The caller holds the lock."""
+        if self._busy >= self._workers or self._is_alone or self._stop.requested:
+            return None
+        candidates = [
+            (found, place) for place, (waiting, _) in enumerate(self._turns) if (found := waiting.peek())
+        ]
+        if not candidates:
+            return None
+        (_order, state, name), place = min(candidates)
+        waiting, turn = self._turns[place]
+        # What a crash interrupted may have caused it: it runs alone, and takes no other's attempts.
+        self._is_alone = waiting.is_suspect(name)
+        if self._is_alone and self._busy:
+            self._is_alone = False
+            return None
+        waiting.take(name)
+        self._busy += 1
+        return _Taken(waiting, turn, state, name)
+
+    def _work(self, taken: _Taken | None) -> None:
+        """Give one its turn, and then the next, in a worker's thread, until there is none or a look is due.
+
+        The main loop isn't asked in between: waking it, and being woken by it, takes longer than many a turn.
+        """
+        try:
+            while taken is not None:
+                settled = self._give_turn(*taken)
+                with self._lock:
+                    self._busy -= 1
+                    self._is_alone = False
+                    taken.waiting.settle(taken.name, settled)
+                    # What a person has moved meanwhile comes first: nothing is taken before that is seen.
+                    taken = None if self._is_look_due() else self._take_next()
+                    is_main_wanted = taken is None or self._workers > 1 or self._is_look_due()
+                if is_main_wanted:
+                    self._wake.set()
+        except Exception as error:  # noqa: BLE001 - the outermost frame: the main loop ends with it
+            self._defect = error
+            self._wake.set()
+
+    def _is_look_due(self) -> bool:
+        return any(waiting.is_look_due for waiting, _turn in self._turns)
+
+    def _give_turn(self, waiting: WebhookQueue, turn: Turn, state: State, name: str) -> Settled | None:
+        """Give a notification its turn. The outermost frame of it: nothing gets past it."""
         try:
             settled = turn.take(state, name)
             if settled and settled.state is State.FAILED and self._on_failed:
@@ -158,13 +202,7 @@ class Processor:
             waiting.report(name, str(error))
         except Exception:  # noqa: BLE001 - the outermost frame: nothing may be lost
             get_logger().exception("defect", webhook=turn.webhook.name, id=identify(name), file=name)
-            settled = Settled(State.PROCESSING, name, crashed=True)
-        self._ended.put((waiting, name, settled))
-        self._wake.set()
-
-    def _collect(self) -> None:
-        while not self._ended.empty():
-            waiting, name, settled = self._ended.get()
-            self._busy -= 1
-            self._is_alone = False
-            waiting.settle(name, settled)
+            return Settled(State.PROCESSING, name, crashed=True)
+        else:
+            return settled
+        return None

@@ -139,6 +139,11 @@ class WebhookQueue:
             seconds = min(seconds, due - self._clock.now().timestamp())
         return max(0.0, seconds)
 
+    @property
+    def is_look_due(self) -> bool:
+        """Whether the folders are to be looked at before anything else is taken."""
+        return self._next_look() <= self._clock.monotonic()
+
     def _next_look(self) -> float:
         """Return when to look, in monotonic seconds. A hint that came too early isn't forgotten."""
         if self._hinted and not self._backlog.has_unread:

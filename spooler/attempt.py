@@ -15,29 +15,44 @@ from pathlib import Path
 from spooler import history, measures, running
 from spooler.config import Webhook
 from spooler.dropins import Script
+from spooler.keeper import Keeper
+from spooler.living import Run
 from spooler.log import get_logger
 from spooler.name import Name, identify
 from spooler.notification import Notification
 from spooler.outcome import Done, Outcome, Release, of_exit
-from spooler.scripts import Run, Runner, Stop
+from spooler.scripts import Runner, Stop
 from spooler.spool import WebhookSpool
 from spooler.state import State
+from spooler.work_folder import WorkFolders
 
 _INHERITED = ("PATH", "HOME", "LANG", "TZ")
 
 
 @dataclass(slots=True)
 class Attempt:
-    """What an attempt works with; `file_name` is that of a file in `processing/`."""
+    """What an attempt works with; `file_name` is that of a file in `processing/`.
+
+    keeper: has scripts stay alive; without one each is started anew.
+    """
 
     webhook: Webhook
     spool: WebhookSpool
     runner: Runner
     stop: Stop
+    keeper: Keeper | None = None
+    folders: WorkFolders = field(init=False, repr=False, compare=False)
     seats: running.Seats = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        self.seats = running.Seats(self.spool.folder(State.PROCESSING))
+        processing = self.spool.folder(State.PROCESSING)
+        self.folders = self.keeper.folders if self.keeper else WorkFolders(processing)
+        self.seats = running.Seats(processing)
+
+    def clear_away(self) -> None:
+        """Take away what stands ready for the next run, when nothing runs any more."""
+        self.seats.remove()
+        self.folders.remove()
 
     def run(
         self, file_name: str, notification: Notification, attempt: int, scripts: Sequence[Script]
@@ -62,7 +77,7 @@ class Attempt:
         seat.mark(file_name, mark)
         # CRASH: from here on the mark tells recovery which attempt was cut short.
         log = get_logger().bind(webhook=self.webhook.name, id=identify(file_name, notification.id))
-        run = self._execute(seat, file_name, notification, attempt, script)
+        run = self._execute(file_name, notification, attempt, script)
         line = {
             "at": at,
             "attempt": attempt,
@@ -91,15 +106,16 @@ class Attempt:
         )
         return of_exit(script.name, run.exit)
 
-    def _execute(
-        self, seat: running.Seat, file_name: str, notification: Notification, attempt: int, script: Script
-    ) -> Run:
+    def _execute(self, file_name: str, notification: Notification, attempt: int, script: Script) -> Run:
         path = self.spool.path(State.PROCESSING, file_name)
-        with seat.work_folder() as folder, path.open("rb") as body:
+        environment = self._environment(path, notification, attempt)
+        if self.keeper is not None:
+            return self.keeper.run(script, path, environment, self.webhook.processing.timeout)
+        with self.folders.given() as folder, path.open("rb") as body:
             return self.runner.run(
                 script.path,
                 body=body.fileno(),
-                environment=self._environment(path, notification, attempt),
+                environment=environment,
                 folder=folder,
                 timeout_seconds=self.webhook.processing.timeout,
             )

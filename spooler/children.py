@@ -9,11 +9,13 @@ Source: prctl(2) PR_SET_CHILD_SUBREAPER, proc(5).
 import ctypes
 import os
 import signal
+import time
 from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 
 _PR_SET_CHILD_SUBREAPER = 36
+_TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -63,10 +65,25 @@ def started_at(process: int) -> int:
         return 0
 
 
+def ticks_now() -> int:
+    """Return what time it is, as `started_at` tells it."""
+    return int(time.clock_gettime(time.CLOCK_BOOTTIME) * _TICKS_A_SECOND)
+
+
 def find_by_environment(variable: str, value: str) -> set[int]:
     """Return the processes of this user that were started with the variable set to the value."""
     processes = (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())
     return {process for process in processes if environment_value(process, variable) == value}
+
+
+def find_below(variable: str, folder: Path) -> set[int]:
+    """Return the processes of this user that were started with the variable set to a path in the folder."""
+    processes = (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit())
+    return {
+        one
+        for one in processes
+        if (value := environment_value(one, variable)) and Path(value).parent == folder
+    }
 
 
 def reap(processes: Collection[int]) -> set[int]:

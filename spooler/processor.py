@@ -18,6 +18,7 @@ from spooler.clock import Clock, SystemClock
 from spooler.config import Configuration, Webhook
 from spooler.errors import SpoolUnusableError
 from spooler.finished import FinishedIds
+from spooler.keeper import Keeper
 from spooler.log import get_logger
 from spooler.name import identify
 from spooler.scripts import Runner, Stop
@@ -27,6 +28,7 @@ from spooler.turn import Settled, Turn
 from spooler.wake import Wake
 from spooler.watcher import Watcher
 from spooler.webhook_queue import WebhookQueue
+from spooler.work_folder import WorkFolders
 
 _WATCHED = (State.INCOMING, State.RETRY)
 # CRASH: `prepare` tries whether it can write; killed in between, it leaves what the receiver doesn't sweep.
@@ -67,6 +69,7 @@ class Processor:
         self._defect: Exception | None = None  # of a worker
         self._turns: list[tuple[WebhookQueue, Turn]] = []
         runner = Runner(self._stop)
+        self._keepers: list[Keeper] = []
         spools = []
         for webhook in configuration.webhooks.values():
             spool = WebhookSpool(configuration.spool, webhook.name, clock or SystemClock())
@@ -91,7 +94,9 @@ class Processor:
             finished.load()
         except OSError as error:
             raise SpoolUnusableError(f"{spool.base}: can't be read: {error.strerror}") from None
-        attempt = Attempt(webhook, spool, runner, self._stop)
+        keeper = Keeper(runner, WorkFolders(spool.folder(State.PROCESSING)))
+        self._keepers.append(keeper)
+        attempt = Attempt(webhook, spool, runner, self._stop, keeper)
         return Turn(webhook, spool, attempt, finished, random.SystemRandom().random)
 
     def stop(self) -> None:
@@ -114,10 +119,14 @@ class Processor:
                     self._step(pool)
                     beat(self._status())
                     self._wake.wait(self._idle_seconds())
+                for keeper in self._keepers:
+                    keeper.end_waiting()  # while the workers go on for a while
         finally:
+            for keeper in self._keepers:
+                keeper.close()
             self._watcher.stop()
             for _waiting, turn in self._turns:
-                turn.attempt.seats.remove()
+                turn.attempt.clear_away()
             log.info("processor ended")
 
     def _status(self) -> str:
@@ -138,6 +147,8 @@ class Processor:
             raise self._defect
         hinted, self._hinted = self._hinted, False
         hinted |= self._watcher.check()
+        for keeper in self._keepers:
+            keeper.look()
         with self._lock:
             for waiting, _turn in self._turns:
                 try:

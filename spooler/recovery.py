@@ -41,6 +41,7 @@ def recover(spool: WebhookSpool, found: Recovered | None = None) -> Recovered:
 
     Raises: OSError.
     """
+    _end_survivors(spool)
     for log in _orphaned_logs(spool):
         _bring_after_its_file(spool, log)
     found = Recovered([], {}) if found is None else found
@@ -67,8 +68,8 @@ def count(spool: WebhookSpool, name: str, *, crashed: bool) -> None:
 
     Raises: OSError.
     """
-    _end_survivors(spool, name)
     if crashed:
+        _end_survivors(spool, name)
         _count_interrupted(spool, name)
         return
     lines = spool.log_lines(State.PROCESSING, name)
@@ -96,15 +97,23 @@ def let_go(spool: WebhookSpool, name: str) -> None:
         bring_log(log, spool.path(State.INCOMING, log.name))
 
 
-def _end_survivors(spool: WebhookSpool, name: str) -> None:
-    """End a script that outlived the processor: it must not run beside the next attempt."""
-    path = spool.path(State.PROCESSING, name)
+def _end_survivors(spool: WebhookSpool, name: str = "") -> None:
+    """End scripts that outlived the processor, or one that did: none may run beside the next attempt.
+
+    name: whatever was started for that notification; else for any, and since then it may work on another.
+    """
+    folder, path = spool.folder(State.PROCESSING), spool.path(State.PROCESSING, name)
     give_up_at = time.monotonic() + _SURVIVOR_SECONDS
-    while survivors := children.find_by_environment(OWNER_VARIABLE, str(path)):
+    while survivors := (
+        children.find_by_environment(OWNER_VARIABLE, str(path))
+        if name
+        else children.find_below(OWNER_VARIABLE, folder)
+    ):
         children.kill(survivors)
         if time.monotonic() > give_up_at:
-            about = {"webhook": spool.webhook, "id": spool.identify(State.PROCESSING, name), "file": name}
-            get_logger().error("left behind", **about, processes=sorted(survivors))
+            identifier = spool.identify(State.PROCESSING, name) if name else None
+            log = get_logger().bind(webhook=spool.webhook, id=identifier)
+            log.error("left behind", file=name or None, processes=sorted(survivors))
             return
         time.sleep(0.01)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from spooler.units import format_size
 
 _MIN_INODES = 100
+_AMPLE_BYTES = 16 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,3 +42,13 @@ class Room:
         if min_free_bytes and self.free_inodes is not None and self.free_inodes < _MIN_INODES:
             return f"only {self.free_inodes} inodes free"
         return ""
+
+
+def is_ample(descriptor: int) -> bool:
+    """Say whether there is room for whatever is written for one notification, where an open file is.
+
+    With less of it nothing is used again: what is made anew fails on a full disk, and so nothing is run whose
+    end could not be written down. Raises: OSError.
+    """
+    room = os.fstatvfs(descriptor)
+    return room.f_bavail * room.f_frsize >= _AMPLE_BYTES

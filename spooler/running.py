@@ -1,38 +1,31 @@
-"""What stands in `processing/` while a script runs: a mark that says which, and the folder that it runs in.
+"""What stands in `processing/` while a script runs: a mark that says which.
 
-Owns: those hidden names. The mark is what tells, after a crash, whose run was cut short.
+Owns: the marks' hidden names. A mark is what tells, after a crash, whose run was cut short.
 Promises: after a crash of the processor, or of the machine, the mark of the script that was running is
 there: what takes the machine down can't do so for ever.
 Does not promise: that the notification is in `processing/` after a power cut. The claim isn't synced, and the
 mark alone says that a run had begun; `spooler.recovery` looks for the notification where it was claimed.
 
 A mark is one block that is written over and over, as many of them as scripts run at a time: no name changes
-with it and no length, so that its sync brings nothing but this block onto the disk. A working folder that a
-script has left as it got it is the next one's.
+with it and no length, so that its sync brings nothing but this block onto the disk.
 """
 
 import hashlib
 import json
 import os
 import secrets
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import NamedTuple
 
-from spooler import durable
+from spooler import durable, room, work_folder
 from spooler.history import INTERRUPTED, Line
 from spooler.name import HIDDEN
 
 _MARK_PREFIX = HIDDEN + "run-"
-_FOLDER_PREFIX = HIDDEN + "work-"
 _MARK_BYTES = 4096  # a block, and room for two names of 255 bytes as long as JSON may write them
 _CLEARED = b"-" * 16
-# With less room than this nothing is used again: what is made anew fails on a full disk, and so nothing is
-# run whose end could not be written down.
-_AMPLE_BYTES = 16 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,21 +42,13 @@ class Mark:
         return {**asdict(self), "exit": INTERRUPTED, "seconds": None, "output": ""}
 
 
-class _Folder(NamedTuple):
-    """A working folder, and what it looked like when it was new."""
-
-    path: Path
-    identity: tuple[int, ...]
-
-
 class Seat:
-    """What one run at a time needs: a mark's file, and a working folder."""
+    """A mark's file, for one run at a time."""
 
     def __init__(self, processing: Path, number: int) -> None:
         self._processing = processing
         self._path = f"{processing}/{_MARK_PREFIX}{number}"
         self._inode = 0  # of the mark's file whose name is on the disk
-        self._spare: _Folder | None = None
 
     def mark(self, file_name: str, mark: Mark) -> None:
         """Say what is about to be run, so that it survives a power cut.
@@ -75,7 +60,7 @@ class Seat:
         try:
             status = os.fstat(descriptor)
             is_known = status.st_ino == self._inode and status.st_size == _MARK_BYTES
-            if not (is_known and _is_ample(descriptor)):
+            if not (is_known and room.is_ample(descriptor)):
                 self._inode = 0
                 os.ftruncate(descriptor, 0)
             durable.write_all(descriptor, _encode(file_name, mark))
@@ -105,28 +90,8 @@ class Seat:
             finally:
                 os.close(descriptor)
 
-    @contextmanager
-    def work_folder(self) -> Iterator[Path]:
-        """Give an empty folder that only this user can enter; what is left in it goes. Raises: OSError."""
-        folder, self._spare = self._spare, None
-        if folder is None or not _is_unchanged(folder):
-            if folder is not None:
-                _remove(folder.path)
-            path = Path(tempfile.mkdtemp(prefix=_FOLDER_PREFIX, dir=self._processing))
-            folder = _Folder(path, _identity(path))
-        try:
-            yield folder.path
-        finally:
-            if _is_unchanged(folder):
-                self._spare = folder
-            else:
-                _remove(folder.path)
-
     def remove(self) -> None:
-        """Take away what stands there for the next run."""
-        if self._spare is not None:
-            _remove(self._spare.path)
-            self._spare = None
+        """Take the file away."""
         with suppress(OSError):
             os.unlink(self._path)  # noqa: PTH108 - a text
 
@@ -160,33 +125,6 @@ class Seats:
         seat = Seat(self._processing, secrets.randbits(32))
         self._all.append(seat)
         return seat
-
-
-def _identity(path: Path) -> tuple[int, ...]:
-    """Return what changes with whatever is done to a folder or in it. Raises: OSError."""
-    status = path.lstat()
-    return (status.st_dev, status.st_ino, status.st_mode, status.st_uid, status.st_gid, status.st_ctime_ns)
-
-
-def _is_unchanged(folder: _Folder) -> bool:
-    """Say whether a working folder is as it was when it was new, and the disk has ample room."""
-    try:
-        if _identity(folder.path) != folder.identity:
-            return False
-        # The time of a change is only as fine as the kernel's tick.
-        descriptor = os.open(folder.path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        try:
-            with os.scandir(descriptor) as entries:
-                return next(entries, None) is None and _is_ample(descriptor)
-        finally:
-            os.close(descriptor)
-    except OSError:
-        return False
-
-
-def _is_ample(descriptor: int) -> bool:
-    room = os.fstatvfs(descriptor)
-    return room.f_bavail * room.f_frsize >= _AMPLE_BYTES
 
 
 def _encode(file_name: str, mark: Mark) -> bytes:
@@ -237,33 +175,4 @@ def sweep(processing: Path) -> None:
     """Remove the marks and folders that a crash left. Raises: OSError."""
     for mark in _mark_paths(processing):
         mark.unlink(missing_ok=True)
-    for folder in processing.glob(f"{_FOLDER_PREFIX}*"):
-        _remove(folder)
-
-
-def _remove(folder: Path) -> None:
-    """Remove a working folder, whatever a script left in it: no depth, no modes, no links keep it.
-
-    Folders in it are brought up beside it and removed in their turn, so that no path ever gets long.
-    """
-    left = [folder]
-    while left:
-        emptied = left.pop()
-        with suppress(OSError):
-            emptied.chmod(0o700)
-            with os.scandir(emptied) as entries:
-                for entry in entries:
-                    left += _take_out(Path(entry.path), folder.parent)
-            emptied.rmdir()
-
-
-def _take_out(path: Path, processing: Path) -> list[Path]:
-    """Remove a file; bring a folder up to where it can be removed, and return its path there."""
-    with suppress(OSError):
-        if path.is_symlink() or not path.is_dir():
-            path.unlink()
-            return []
-        path.chmod(0o700)  # one that may not be written to may not be moved either
-        # CRASH: it is hidden, and the next start sweeps it like every working folder.
-        return [path.rename(processing / f"{_FOLDER_PREFIX}{secrets.token_hex(8)}")]
-    return []
+    work_folder.sweep(processing)

@@ -2,14 +2,14 @@
 
 Owns: the life of a script's processes.
 Promises: `run` returns at most `timeout` + 5 s (and what the kernel needs) after its start; by then the
-script's process group and what had left it are gone. Output is read whatever there is of it, and at most
-16 KiB of its end are kept. Nothing is inherited but standard input and output.
+script's process group and what had left it are gone. A script that stays alive has answered by then, or is
+gone likewise. Output is read whatever there is of it, and at most 16 KiB of its end are kept. Nothing is
+inherited but standard input and output, and its end of the channel where it gets one.
 Does not promise: limits on memory, files or processes; those are the service manager's.
 TRUST: a script is a guest, and may do anything its user may.
 """
 
 import contextlib
-import errno
 import math
 import os
 import select
@@ -18,33 +18,25 @@ import subprocess
 import threading
 import time
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from spooler import children
+from spooler.channel import VARIABLE, Channel
+from spooler.living import Living, NeverSawError, Run
 from spooler.log import get_logger
-from spooler.outcome import CANNOT_EXECUTE, NOT_FOUND, Exit
+from spooler.outcome import Exit
+from spooler.output import Output
+from spooler.start_failure import why_not_started
 from spooler.wake import Wake
 
-OUTPUT_BYTES = 16 * 1024
 KILL_AFTER_SECONDS = 5.0
 STOP_AFTER_SECONDS = 10.0  # what a running script is left when spooler stops
-_READ_BYTES = 64 * 1024
 _POLL_SECONDS = 0.01
 _LEFTOVER_SECONDS = 5.0  # for what was killed to end; on a busy machine each takes its time
 _LONGEST_POLL_SECONDS = 3600.0  # poll(2) counts milliseconds in 31 bits
-_DRAIN_BYTES = 1 << 20  # more than a pipe holds: a grandchild that writes on can't hold us up
 OWNER_VARIABLE = "SPOOLER_FILE"
 _ID_VARIABLE = "SPOOLER_ID"
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """How a run of a script ended."""
-
-    exit: Exit
-    seconds: float
-    output: str
+_PREFIX = "SPOOLER_"  # of the variables that differ from one notification to the next
 
 
 class Stop:
@@ -81,31 +73,80 @@ class Runner:
         self._kill_after_seconds = kill_after_seconds
         # RACE: a child that was just started must not be taken for a stray of another's.
         self._lock = threading.Lock()
-        self._leaders: dict[int, Mapping[str, str]] = {}  # the environment of each
+        self._leaders: dict[int, Living] = {}
         children.adopt_orphans()
 
     def run(
         self, script: Path, *, body: int, environment: Mapping[str, str], folder: Path, timeout_seconds: float
     ) -> Run:
-        """Run a script in `folder`, with the descriptor `body` as standard input."""
-        started = time.monotonic()
+        """Run a script in `folder`, with the descriptor `body` as standard input, to its end."""
+        living = self.start(script, body=body, environment=environment, folder=folder)
+        return living if isinstance(living, Run) else self.attend(living, timeout_seconds)
+
+    def start(
+        self,
+        script: Path,
+        *,
+        body: int,
+        environment: Mapping[str, str],
+        folder: Path,
+        channel: Channel | None = None,
+    ) -> Living | Run:
+        """Start a script; a `Run` says why it can't be. `channel` is a new one, for this script alone."""
+        began = time.monotonic()
+        if channel is not None:
+            environment = {**environment, VARIABLE: str(channel.number)}
         try:
-            process = self._start(script, body, environment, folder)
+            return self._start(script, body, environment, folder, channel)
         except OSError as error:
-            shell_status, words = _why_not_started(script, error)
-            return Run(shell_status, time.monotonic() - started, words)
+            if channel is not None:
+                channel.close()
+            shell_status, words = why_not_started(script, error)
+            return Run(shell_status, time.monotonic() - began, words)
+
+    def attend(self, living: Living, timeout_seconds: float) -> Run:
+        """Wait until a script has answered for what it has in hand: by a status, or by its end."""
         try:
-            output = _Output(process)
-            ended_by = self._wait(process, output, started + timeout_seconds)
-        finally:
-            with self._lock:
-                del self._leaders[process.pid]
-        status: Exit = ended_by or ("killed" if process.returncode < 0 else process.returncode)
-        return Run(status, time.monotonic() - started, output.text())
+            status = self._wait(living, living.began + timeout_seconds)
+        except BaseException:
+            self._forget(living)
+            raise
+        living.idle_since = children.ticks_now()
+        return Run(status, time.monotonic() - living.began, living.output.take())
+
+    def go_on(self, living: Living, environment: Mapping[str, str], timeout_seconds: float) -> Run:
+        """Give a script the next notification, and attend to it. Raises: NeverSawError."""
+        assert living.channel is not None  # noqa: S101 - without one it had ended
+        living.began, living.idle_since = time.monotonic(), None
+        told = {name: value for name, value in environment.items() if name.startswith(_PREFIX)}
+        if not (living.channel.is_quiet and living.channel.tell(environment[OWNER_VARIABLE], told)):
+            raise NeverSawError(self.dismiss(living))
+        run = self.attend(living, timeout_seconds)
+        if living.never_saw and run.exit not in {"timeout", "interrupted"}:
+            raise NeverSawError(run)
+        return run
+
+    def dismiss(self, living: Living, *, at_once: bool = False) -> Run:
+        """End a script that has nothing in hand. at_once: without being left time to do so by itself."""
+        if living.channel is not None:
+            living.channel.end()
+        living.began = time.monotonic()
+        return self.attend(living, 0.0 if at_once else self._kill_after_seconds)
+
+    def reap(self) -> None:
+        """Wait for the orphans of scripts that stay alive, as far as they have ended."""
+        with self._lock:
+            children.reap(children.all_children() - self._leaders.keys())
 
     def _start(
-        self, script: Path, body: int, environment: Mapping[str, str], folder: Path
-    ) -> "subprocess.Popen[bytes]":
+        self,
+        script: Path,
+        body: int,
+        environment: Mapping[str, str],
+        folder: Path,
+        channel: Channel | None,
+    ) -> Living:
+        began = time.monotonic()
         with self._lock:
             process = subprocess.Popen(
                 [script],
@@ -114,21 +155,44 @@ class Runner:
                 stderr=subprocess.STDOUT,
                 cwd=folder,
                 env=environment,
+                pass_fds=() if channel is None else (channel.number,),
                 start_new_session=True,
                 bufsize=0,
             )
-            self._leaders[process.pid] = environment
-        return process
+            living = Living(script, environment, process, Output(process), channel, began)
+            self._leaders[process.pid] = living
+        if channel is not None:
+            channel.started()
+        return living
 
-    def _wait(self, process: "subprocess.Popen[bytes]", output: "_Output", deadline: float) -> Exit | None:
-        """Wait for the script, then end what it leaves; return why it was ended, None if it did so itself."""
+    def _forget(self, living: Living) -> None:
+        with self._lock:
+            self._leaders.pop(living.process.pid, None)
+        if living.channel is not None:
+            living.channel.close()  # now its number may be another's
+
+    def _wait(self, living: Living, deadline: float) -> Exit:
+        """Wait for a status, or for the script's end and that of what it leaves; return what came first."""
+        process, output = living.process, living.output
         reason: Exit = "timeout"
         ended_by: Exit | None = None
         grace_until = 0.0
         with _pidfd(process.pid) as pidfd:
-            watched = {pidfd, output.fileno(), self._stop.fileno()}
-            while pidfd not in (ready := _readable(watched, deadline)):
+            watched = {pidfd, output.fileno(), self._stop.fileno()} | living.listens_to
+            while True:
+                ready = _readable(watched, deadline)
                 now = time.monotonic()
+                if listened := living.listens_to & ready:
+                    # Before its end is looked at: what it has told counts, though it ended then.
+                    if (status := living.hear()) is not None:
+                        output.drain()
+                        return status
+                    if living.was_refused:
+                        reason, deadline = "killed", now
+                    if living.was_refused or not living.listens_to:
+                        watched -= listened
+                if pidfd in ready:
+                    break
                 if output.fileno() in ready and not output.read():
                     watched.remove(output.fileno())
                 if self._stop.fileno() in ready:
@@ -139,21 +203,25 @@ class Runner:
                     _signal_group(process.pid, signal.SIGTERM)
                     ended_by = reason
                     grace_until = deadline = now + self._kill_after_seconds
+                    watched -= living.listens_to
                 elif now >= deadline:
                     _signal_group(process.pid, signal.SIGKILL)
                     deadline = math.inf
-        self._end_leftovers(process, output, grace_until)
+        self._end_leftovers(living, grace_until)
         output.drain()
+        if living.channel is not None and living.channel.was_left_unread():
+            living.never_saw = True
+            output.note("it ended before it had read of this notification")
         output.close()
-        return ended_by
+        self._forget(living)
+        return ended_by or ("killed" if living.was_refused or process.returncode < 0 else process.returncode)
 
-    def _end_leftovers(
-        self, process: "subprocess.Popen[bytes]", output: "_Output", grace_until: float
-    ) -> None:
+    def _end_leftovers(self, living: Living, grace_until: float) -> None:
         """Reap the script and end everything that it left behind.
 
         grace_until: until when what was sent SIGTERM may clean up (and write of it), monotonic seconds.
         """
+        process, output = living.process, living.output
         if grace_until < time.monotonic():
             # While its leader isn't reaped, the group's number can't be another's.
             _signal_group(process.pid, signal.SIGKILL)
@@ -164,8 +232,7 @@ class Runner:
             if now >= grace_until:  # also when it is late already: the machine may have stood still
                 children.kill(strays)
             if now >= give_up_at:
-                identifier = self._leaders[process.pid].get(_ID_VARIABLE)
-                log = get_logger().bind(id=identifier)
+                log = get_logger().bind(id=living.environment.get(_ID_VARIABLE))
                 log.warning("left behind", processes=sorted(strays), script=str(process.args))
                 return
             output.drain()
@@ -174,27 +241,26 @@ class Runner:
     def _strays(self, leader: int) -> set[int]:
         """Reap the orphans that have ended, and return those that live and may only be this script's."""
         with self._lock:
-            others = {
-                pid: environment.get(OWNER_VARIABLE, "")
-                for pid, environment in self._leaders.items()
-                if pid != leader
-            }
+            others = {pid: living for pid, living in self._leaders.items() if pid != leader}
             orphans = children.all_children() - others.keys()
-        return {
-            orphan
-            for orphan in children.reap(orphans)
-            if children.session_of(orphan) == leader or not _may_belong_to(orphan, others)
-        }
+        return {orphan for orphan in children.reap(orphans) if not _may_belong_to(orphan, others, leader)}
 
 
-def _may_belong_to(orphan: int, others: Mapping[int, str]) -> bool:
-    """Say whether an orphan may be that of a script that still runs."""
-    owner = children.environment_value(orphan, OWNER_VARIABLE)
-    if owner is not None:
-        return owner in others.values()
-    # It wiped its environment. Still nobody is started before its ancestor.
+def _may_belong_to(orphan: int, others: Mapping[int, Living], leader: int) -> bool:
+    """Say whether an orphan may be that of another script than the one that this leader was."""
+    session = children.session_of(orphan)
+    if session == leader or session in others:
+        return session != leader
+    for variable in (VARIABLE, OWNER_VARIABLE):
+        owner = children.environment_value(orphan, variable)
+        if owner is not None:
+            return any(other.environment.get(variable) == owner for other in others.values())
+    # It wiped its environment. Still nobody is started before its ancestor, or by one that waits.
     born = children.started_at(orphan)
-    return any(children.started_at(leader) <= born for leader in others)
+    return any(
+        children.started_at(pid) <= born and (other.idle_since is None or born <= other.idle_since)
+        for pid, other in others.items()
+    )
 
 
 def _signal_group(leader: int, number: signal.Signals) -> None:
@@ -203,47 +269,6 @@ def _signal_group(leader: int, number: signal.Signals) -> None:
         os.killpg(leader, number)
     except PermissionError:
         get_logger().error("can't be ended", process=leader, reason="it is another user's now")
-
-
-class _Output:
-    """The end of what a script writes, read as it comes."""
-
-    def __init__(self, process: "subprocess.Popen[bytes]") -> None:
-        assert process.stdout is not None  # noqa: S101 - it was started with a pipe
-        self._pipe = process.stdout
-        os.set_blocking(self._pipe.fileno(), False)
-        self._end = bytearray()
-
-    def fileno(self) -> int:
-        return self._pipe.fileno()
-
-    def read(self) -> int:
-        """Take what is there; return how much, 0 at the end. Nothing there yet counts as something."""
-        try:
-            chunk = os.read(self._pipe.fileno(), _READ_BYTES)
-        except BlockingIOError:
-            return 1
-        self._end += chunk
-        del self._end[:-OUTPUT_BYTES]
-        return len(chunk)
-
-    def drain(self) -> None:
-        """Take what is in the pipe."""
-        with contextlib.suppress(BlockingIOError):
-            for _ in range(_DRAIN_BYTES // _READ_BYTES):
-                chunk = os.read(self._pipe.fileno(), _READ_BYTES)
-                if not chunk:
-                    break
-                self._end += chunk
-                del self._end[:-OUTPUT_BYTES]
-
-    def close(self) -> None:
-        self._pipe.close()
-
-    def text(self) -> str:
-        """Return at most 16 KiB (as UTF-8); bytes that are no UTF-8 stand there as `\\xff`."""
-        text = bytes(self._end[-OUTPUT_BYTES:]).decode("utf-8", "backslashreplace")
-        return text.encode()[-OUTPUT_BYTES:].decode("utf-8", "ignore")
 
 
 @contextlib.contextmanager
@@ -262,30 +287,3 @@ def _readable(descriptors: Collection[int], deadline: float) -> set[int]:
         poll.register(descriptor, select.POLLIN)
     wait_seconds = min(max(0.0, deadline - time.monotonic()), _LONGEST_POLL_SECONDS)
     return {descriptor for descriptor, _events in poll.poll(math.ceil(wait_seconds * 1000))}
-
-
-def _why_not_started(script: Path, error: OSError) -> tuple[int, str]:
-    """Return the exit status that a shell would give, and what is wrong in plain words."""
-    if not script.exists():
-        return NOT_FOUND, f"{script} isn't there any more"
-    if error.errno == errno.ENOENT and _first_line(script).endswith("\r"):
-        return (
-            NOT_FOUND,
-            f"{script} can't be executed: its first line ends in CR; save it with Unix line ends (LF)",
-        )
-    if error.errno == errno.ENOENT:
-        return NOT_FOUND, f"{script} can't be executed: its interpreter ({_first_line(script)}) doesn't exist"
-    if error.errno == errno.ENOEXEC:
-        return (
-            CANNOT_EXECUTE,
-            f"{script} can't be executed: neither a program for this machine nor a script with a #! line",
-        )
-    if error.errno == errno.ETXTBSY:
-        return CANNOT_EXECUTE, f"{script} can't be executed: it is being written"
-    return CANNOT_EXECUTE, f"{script} can't be executed: {error.strerror}"
-
-
-def _first_line(script: Path) -> str:
-    with contextlib.suppress(OSError), script.open("rb") as file:
-        return file.readline(256).rstrip(b"\n").decode("utf-8", "backslashreplace")
-    return "unreadable"

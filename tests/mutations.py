@@ -41,6 +41,7 @@ BOUNDED = "nobody outside can fill memory, disk or log"
 HARMLESS = "no text from outside becomes a path, a line of a log or a terminal's command"
 PROMPT = "what arrives is noticed at once"
 CLEAR = "a mistake is told in one clear line"
+ALIVE = "a script that stays alive answers for what it has in hand, and for nothing else"
 
 
 @dataclass(frozen=True)
@@ -202,15 +203,18 @@ MUTATIONS = (
     Mutation(
         TRUE,
         "a script is given the working folder of the one before as that has left it",
-        "running.py",
+        "work_folder.py",
         (
             (
                 "            if _is_unchanged(folder):\n                self._spare",
                 "            if True:\n                self._spare",
             ),
-            ("        if folder is None or not _is_unchanged(folder):\n", "        if folder is None:\n"),
+            (
+                "                if _is_unchanged(folder):\n                    return",
+                "                if True:\n                    return",
+            ),
         ),
-        ("test_running.py::test_a_working_folder_that_was_changed_is_nobody_elses",),
+        ("test_work_folder.py::test_a_working_folder_that_was_changed_is_nobody_elses",),
     ),
     Mutation(
         ONCE,
@@ -243,7 +247,7 @@ MUTATIONS = (
         KEPT,
         "an interrupted attempt isn't counted",
         "recovery.py",
-        (("    if crashed:\n        _count_interrupted(spool, name)\n", "    if crashed:\n        pass\n"),),
+        (("        _count_interrupted(spool, name)\n        return\n", "        return\n"),),
         (
             "test_poison.py::test_it_ends_in_failed_after_its_attempts_and_the_others_are_processed",
             f"{_KILLED}[recovery]",
@@ -329,7 +333,7 @@ MUTATIONS = (
         ONCE,
         "scripts that outlived a crash go on beside the next attempt",
         "recovery.py",
-        (("    _end_survivors(spool, name)\n", ""),),
+        (("        _end_survivors(spool, name)\n", ""),),
         ("test_recovery.py::test_a_script_that_outlived_the_processor_is_ended_before_the_next_attempt",),
     ),
     Mutation(
@@ -665,7 +669,7 @@ MUTATIONS = (
         ONCE,
         "what a killed processor had started lives on",
         "recovery.py",
-        (("    _end_survivors(spool, name)\n", ""),),
+        (("        _end_survivors(spool, name)\n", ""), ("    _end_survivors(spool)\n", "")),
         (f"{_KILLED}[recovery]",),
     ),
     Mutation(
@@ -833,6 +837,173 @@ MUTATIONS = (
         "watcher.py",
         (("        if mask & InotifyConstants.IN_DELETE:\n", "        if False:\n"),),
         ("test_processor.py::test_what_leaves_a_folder_of_departures_wakes_it",),
+    ),
+    Mutation(
+        ALIVE,
+        "a status too many is taken for the next notification's",
+        "channel.py",
+        (
+            ("        return False  # a further status, or the end\n", "        return True\n"),
+            ("        if self._is_unread():\n", "        if False:\n"),
+        ),
+        ("test_keeper.py::test_a_status_too_many_is_nobody_elses[sleep 0.05;]",),
+    ),
+    Mutation(
+        ALIVE,
+        "of two statuses at once the first one counts",
+        "channel.py",
+        (("        line = self._line + came\n", "        line = (self._line + came)[:2]\n"),),
+        (
+            "test_channel.py::test_what_is_no_status_is_refused_and_shown",
+            "test_keeper.py::test_what_is_no_status_is_a_failed_attempt_and_its_end[two statuses]",
+        ),
+    ),
+    Mutation(
+        ALIVE,
+        "a status is believed of one that hasn't read what it is for",
+        "channel.py",
+        (("        if self._is_unread():\n", "        if False:\n"),),
+        ("test_channel.py::test_a_status_for_what_wasnt_read_is_refused",),
+    ),
+    Mutation(
+        ALIVE,
+        "a death with a notification in hand is no failed attempt",
+        "scripts.py",
+        (("        if living.never_saw and run.exit", "        if living.has_ended and run.exit"),),
+        ("test_keeper.py::test_its_end_answers_for_what_it_has_in_hand[exit 3-3]",),
+    ),
+    Mutation(
+        ALIVE,
+        "one that ends with 0 and never read of the next has done it",
+        "scripts.py",
+        (("        if living.never_saw and run.exit", "        if False and run.exit"),),
+        ("test_keeper.py::test_one_that_ends_without_having_read_of_the_next_has_not_begun_it[exit 0]",),
+    ),
+    Mutation(
+        ALIVE,
+        "a death while it waits is the next one's failed attempt",
+        "keeper.py",
+        (
+            (
+                "                _tell(kept, _BY_ITSELF, error.run)\n                kept.leave.close()\n",
+                "                kept.leave.close()\n                return error.run\n",
+            ),
+        ),
+        ("test_keeper.py::test_its_end_while_it_waits_costs_nothing[exit 3]",),
+    ),
+    Mutation(
+        ALIVE,
+        "a changed file is served by the process of the old one",
+        "keeper.py",
+        (
+            ("and (kept.script, kept.stamp) != (script, stamp)\n", "and False\n"),
+            (
+                "                if kept.script == script:\n",
+                "                if kept.script.path == script.path:\n",
+            ),
+        ),
+        (
+            "test_keeper.py::test_a_changed_file_is_served_by_a_new_process_and_the_old_one_has_left_before",
+            "test_staying_alive.py::test_a_changed_script_counts_from_the_next_notification_on",
+        ),
+    ),
+    Mutation(
+        ALIVE,
+        "the new process is started before the old one has ended",
+        "keeper.py",
+        (("        for thread in leaving:\n            thread.join()\n", ""),),
+        ("test_keeper.py::test_a_changed_file_is_served_by_a_new_process_and_the_old_one_has_left_before",),
+    ),
+    Mutation(
+        ALIVE,
+        "one is given notifications without end",
+        "keeper.py",
+        (("        if kept.served >= self._most_notifications:\n", "        if False:\n"),),
+        ("test_keeper.py::test_after_so_many_notifications_it_is_started_anew",),
+    ),
+    Mutation(
+        ALIVE,
+        "one waits for ever",
+        "keeper.py",
+        ((" if now - kept.waits_since >= self._idle_seconds else", " if False else"),),
+        ("test_keeper.py::test_after_so_long_without_any_it_is_ended",),
+    ),
+    Mutation(
+        ALIVE,
+        "what is printed before the answer may stand in the next one's log",
+        "scripts.py",
+        (
+            (
+                "                        output.drain()\n                        return status\n",
+                "                        return status\n",
+            ),
+        ),
+        ("test_keeper.py::test_output_belongs_to_the_notification_that_was_in_hand",),
+    ),
+    Mutation(
+        ALIVE,
+        "a status counts though the time was up",
+        "scripts.py",
+        (("                    watched -= living.listens_to\n                elif", "                elif"),),
+        ("test_keeper.py::test_a_status_after_the_time_limit_is_none",),
+    ),
+    Mutation(
+        ALIVE,
+        "the working folder is as the last notification left it",
+        "keeper.py",
+        (('"" if work_folder.empty(kept.folder) else', '"" if True else'),),
+        ("test_keeper.py::test_each_notification_finds_an_empty_working_folder",),
+    ),
+    Mutation(
+        ALIVE,
+        "what a script left behind is spared if one that waits had the same notification",
+        "scripts.py",
+        (("    for variable in (VARIABLE, OWNER_VARIABLE):\n", "    for variable in (OWNER_VARIABLE,):\n"),),
+        ("test_keeper.py::test_what_another_script_has_left_is_ended_though_one_stays_alive",),
+    ),
+    Mutation(
+        ALIVE,
+        "those that wait outlive the processor",
+        "processor.py",
+        (
+            (
+                "                    keeper.end_waiting()  # while the workers go on for a while\n",
+                "                    pass\n",
+            ),
+            ("                keeper.close()\n", "                pass\n"),
+        ),
+        ("test_staying_alive.py::test_one_process_works_on_all_and_each_log_tells_its_own",),
+    ),
+    Mutation(
+        ONCE,
+        "one that stayed alive outlives a crash, and works on",
+        "recovery.py",
+        (("    _end_survivors(spool)\n", ""),),
+        (
+            "test_staying_alive.py::test_after_a_crash_no_survivor_works_on_and_only_the_interrupted_one_runs_again",
+            "test_staying_alive.py::test_after_a_crash_one_that_waits_and_does_not_leave_is_ended",
+        ),
+    ),
+    Mutation(
+        ALIVE,
+        "notifications() says of one that it is done when nothing of it was looked at",
+        "script.py",
+        ((" or not notification._was_looked_at", ""),),
+        ("test_script.py::test_what_takes_them_all_before_it_looks_at_any_gets_one_and_answers_by_its_exit",),
+    ),
+    Mutation(
+        ALIVE,
+        "notifications() answers before what was printed is out",
+        "script.py",
+        (("            stream.flush()  # what was printed belongs to that one\n", "            pass\n"),),
+        ("test_script.py::test_what_was_printed_is_out_before_the_answer",),
+    ),
+    Mutation(
+        ALIVE,
+        "a program that a script runs may answer for it",
+        "script.py",
+        ((" or os.getsid(0) != os.getpid()", ""),),
+        ("test_script.py::test_a_program_that_the_script_runs_does_not_answer_for_it",),
     ),
 )
 

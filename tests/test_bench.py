@@ -48,7 +48,14 @@ def test_every_peer_stores_what_it_answers_and_is_measured_as_often_as_the_other
 @needs_compiler
 def test_the_bare_loops_and_the_processor_start_the_same_program_as_often(tmp_path: Path) -> None:
     found = bench(tmp_path, "processing", "--rounds", "2", "--count", "20")
-    assert set(found["turns"]) == {"spooler", "bare loop in sh", "bare loop in Python"}
+    assert set(found["turns"]) == {
+        "spooler",
+        "bare loop in sh",
+        "bare loop in Python",
+        "bare loop in Python, a Python script",
+        "spooler, a Python script",
+        "spooler, the same staying alive",
+    }
     for turns in found["turns"].values():
         assert len(turns) == 2
         for turn in turns:

@@ -2,11 +2,6 @@
 
 import errno
 import os
-import stat
-import time
-from collections.abc import Callable
-from contextlib import suppress
-from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -65,86 +60,9 @@ def test_what_was_cut_short_gives_a_line_of_the_same_run() -> None:
     }
 
 
-def test_the_working_folder_is_empty_and_private_each_time_and_gone_afterwards(tmp_path: Path) -> None:
-    seat = Seat(tmp_path, 1)
-    for _ in range(3):
-        with seat.work_folder() as folder:
-            assert folder.parent == tmp_path
-            assert folder.name.startswith(".")
-            assert folder.stat().st_mode & 0o7777 == 0o700
-            assert tree(folder) == {}
-            (folder / "sub").mkdir()
-            (folder / "sub" / "file").write_bytes(b"x")
-        assert tree(tmp_path) == {}
-
-
-def test_the_working_folder_goes_also_when_the_run_fails(tmp_path: Path) -> None:
-    seat = Seat(tmp_path, 1)
-    with suppress(KeyboardInterrupt), seat.work_folder() as folder:
-        (folder / "file").touch()
-        raise KeyboardInterrupt
-    assert tree(tmp_path) == {}
-
-
-def test_a_working_folder_in_which_nothing_was_done_is_the_next_ones(tmp_path: Path) -> None:
-    seat = Seat(tmp_path, 1)
-    with seat.work_folder() as first:
-        pass
-    with seat.work_folder() as second:
-        assert second == first
-    seat.remove()
-    assert tree(tmp_path) == {}
-
-
-def touched(folder: Path) -> None:
-    time.sleep(0.02)  # more than a tick of the kernel's
-    (folder / "file").touch()
-    (folder / "file").unlink()
-
-
-def replaced(folder: Path) -> None:
-    folder.rename(folder.with_name("kept"))
-    folder.mkdir(0o700)
-
-
-def linked(folder: Path) -> None:
-    folder.rmdir()
-    folder.symlink_to(".")
-
-
-CHANGES: dict[str, Callable[[Path], None]] = {
-    "something is in it": lambda folder: (folder / "file").touch(),
-    "something was in it": touched,
-    "its mode is another": lambda folder: folder.chmod(0o755),
-    "it is a link": linked,
-    "it is another one": replaced,
-    "it is gone": Path.rmdir,
-}
-
-
-@pytest.mark.parametrize("between", ["while it is used", "while it is not"])
-@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
-def test_a_working_folder_that_was_changed_is_nobody_elses(
-    tmp_path: Path, change: Callable[[Path], None], between: str
-) -> None:
-    seat = Seat(tmp_path, 1)
-    with seat.work_folder() as first:
-        inode = first.stat().st_ino
-        held = os.open(first, os.O_RDONLY)  # so that its number can't be the next one's
-        if between == "while it is used":
-            change(first)
-    if between == "while it is not":
-        change(first)
-    with seat.work_folder() as second:
-        assert second.lstat().st_ino != inode
-        assert (second.lstat().st_mode, tree(second)) == (stat.S_IFDIR | 0o700, {})
-    os.close(held)
-
-
 def test_seats_that_are_taken_at_the_same_time_have_nothing_in_common(tmp_path: Path) -> None:
     seats = Seats(tmp_path)
-    with seats.taken() as one, seats.taken() as other, one.work_folder() as mine, other.work_folder() as its:
-        assert mine != its
+    with seats.taken() as one, seats.taken() as other:
         one.mark(NAME, MARK)
         other.mark("other.json", MARK)
         assert running.marks(tmp_path) == {NAME: MARK, "other.json": MARK}
@@ -192,41 +110,6 @@ def fail(_descriptor: int) -> None:
     raise OSError(errno.EIO, "lost")
 
 
-def test_removing_the_working_folder_leaves_alone_what_a_link_in_it_points_to(tmp_path: Path) -> None:
-    (tmp_path / "kept").mkdir(mode=0o500)
-    with Seat(tmp_path, 1).work_folder() as folder:
-        (folder / "link").symlink_to(tmp_path / "kept")
-    assert tree(tmp_path) == {"kept": None}
-    assert (tmp_path / "kept").stat().st_mode & 0o777 == 0o500
-
-
-def leave_what_may_not_be_written(processing: Path) -> None:
-    """Do as a script does that unpacks an archive, as a user who isn't root."""
-    if os.geteuid() == 0:
-        os.setgroups([])
-        os.setgid(65534)
-        os.setuid(65534)
-    with Seat(processing, 1).work_folder() as folder:
-        (folder / "a" / "b").mkdir(parents=True)
-        (folder / "a" / "b" / "file").touch()
-        (folder / "a" / "b").chmod(0o500)
-        (folder / "a").chmod(0)
-        folder.chmod(0o500)
-
-
-def test_folders_that_may_not_be_written_go_too() -> None:
-    with TemporaryDirectory() as name:
-        processing = Path(name, "processing")
-        processing.mkdir()
-        processing.parent.chmod(0o755)
-        processing.chmod(0o777)
-        process = get_context("fork").Process(target=leave_what_may_not_be_written, args=(processing,))
-        process.start()
-        process.join()
-        assert process.exitcode == 0
-        assert tree(processing) == {}
-
-
 def test_a_sweep_removes_marks_and_folders_and_nothing_else(tmp_path: Path) -> None:
     leave_mark(tmp_path, NAME, MARK)
     leave_mark(tmp_path, "other.json", MARK)
@@ -236,19 +119,3 @@ def test_a_sweep_removes_marks_and_folders_and_nothing_else(tmp_path: Path) -> N
         (tmp_path / name).touch()
     running.sweep(tmp_path)
     assert set(tree(tmp_path)) == {NAME, NAME.replace(".json", ".log"), ".other"}
-
-
-def test_a_working_folder_is_removed_however_deep_it_is(tmp_path: Path) -> None:
-    with Seat(tmp_path, 1).work_folder() as folder:
-        inside = os.open(folder, os.O_RDONLY)
-        for _ in range(3000):  # deeper than Python's stack, and longer than a path may be
-            os.mkdir("a folder", dir_fd=inside)
-            deeper = os.open("a folder", os.O_RDONLY, dir_fd=inside)
-            os.close(inside)
-            inside = deeper
-        os.close(inside)
-        for number in range(50):
-            (folder / f"closed-{number}").mkdir()
-            (folder / f"closed-{number}" / "inside").mkdir()
-            (folder / f"closed-{number}").chmod(0)
-    assert list(tmp_path.iterdir()) == []

@@ -15,7 +15,9 @@ import pytest
 from conftest import is_alive, wait_until, write_script
 
 from spooler import children
-from spooler.scripts import OUTPUT_BYTES, Run, Runner, Stop
+from spooler.living import Run
+from spooler.output import OUTPUT_BYTES
+from spooler.scripts import Runner, Stop
 
 pytestmark = pytest.mark.usefixtures("leaves_no_process")
 

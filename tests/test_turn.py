@@ -109,7 +109,7 @@ class Desk:
     def left_in_processing(self) -> list[str]:
         """Return what is there, and what is marked; but not what stands ready for the next run."""
         marked = list(running.marks(self.spool.folder(PROCESSING)))
-        self.turn.attempt.seats.remove()
+        self.turn.attempt.clear_away()
         return marked + [path.name for path in self.spool.folder(PROCESSING).iterdir()]
 
 

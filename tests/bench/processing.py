@@ -1,6 +1,7 @@
 """Processing: what a notification costs beyond starting its script, and how soon after the 200 that starts.
 
-Owns: the bare loops that do nothing but start the same program, and the stamps by which it tells when.
+Owns: the bare loops that do nothing but start the same program, and the stamps by which it tells when. The
+program is a compiled one; and a script in Python, which is started anew each time, or stays alive.
 """
 
 import itertools
@@ -30,6 +31,8 @@ from spooler.playground import free_port
 
 PROGRAMS = ("gcc",)
 SPOOLER, SHELL_LOOP, PYTHON_LOOP = "spooler", "bare loop in sh", "bare loop in Python"
+ANEW, ALIVE = "spooler, a Python script", "spooler, the same staying alive"
+ANEW_LOOP = "bare loop in Python, a Python script"
 STAMPS = "BENCH_STAMPS"
 _ENVIRONMENT = f'environment = ["{STAMPS}"]'
 _SHELL = 'for file in "$1"/*.json; do "$2" <"$file" || exit 1; done'
@@ -38,6 +41,16 @@ _PYTHON = (
     "for file in sorted(pathlib.Path(sys.argv[1]).glob('*.json')):\n"
     "    subprocess.run([sys.argv[2]], stdin=file.open('rb'), check=True)\n"
 )
+# It looks at what any script looks at, and has nothing to load but what it needs for that.
+_SCRIPT = f"""#!{sys.executable}
+import os, time
+from spooler.script import notifications
+stamps = os.open(os.environ["{STAMPS}"], os.O_WRONLY | os.O_APPEND)
+for notification in notifications():
+    notification.data["Type"]
+    os.write(stamps, b"%d\\n" % time.monotonic_ns())
+"""
+_ONLY_ONE = "    break\n"
 
 
 @dataclass(frozen=True)
@@ -89,14 +102,25 @@ def fill(folder: Path, count: int) -> None:
 
 
 def measure(folder: Path, rounds: int, count: int) -> Turns:
-    """Return the turns: so many notifications for each, handed to a compiled program that does nothing."""
+    """Return the turns: so many notifications for each, handed to a program that does nothing."""
     program, sender = build("stamp.c", folder), Sender.make(folder)
-    loops = {SHELL_LOOP: ["sh", "-c", _SHELL, "sh"], PYTHON_LOOP: [sys.executable, "-c", _PYTHON]}
+    anew, alive = _script(folder / "anew", _SCRIPT + _ONLY_ONE), _script(folder / "alive", _SCRIPT)
+    shell, python = ["sh", "-c", _SHELL, "sh"], [sys.executable, "-c", _PYTHON]
     measures: dict[str, Measure] = {
-        name: partial(_loop, command, program, sender, count) for name, command in loops.items()
+        SHELL_LOOP: partial(_loop, shell, program, sender, count),
+        PYTHON_LOOP: partial(_loop, python, program, sender, count),
+        SPOOLER: partial(_spooler, program, sender, count),
+        ANEW_LOOP: partial(_loop, python, anew, sender, count),
+        ANEW: partial(_spooler, anew, sender, count),
+        ALIVE: partial(_spooler, alive, sender, count),
     }
-    measures[SPOOLER] = partial(_spooler, program, sender, count)
     return take_turns(measures, rounds, folder, f"{count} notifications")
+
+
+def _script(path: Path, text: str) -> Path:
+    path.write_text(text)
+    path.chmod(0o755)
+    return path
 
 
 def _loop(command: Sequence[str], program: Path, sender: Sender, count: int, folder: Path) -> Figures:
@@ -148,7 +172,13 @@ def aims(turns: Turns) -> list[Aim]:
             at_most=1.5,
         ),
         Aim(f"time a notification, x {SHELL_LOOP}", ratio(turns, SPOOLER, SHELL_LOOP, "each_ms")),
+        Aim("a Python script that stays alive, x started anew", _gain(turns, ANEW), at_least=10),
+        Aim(f"a Python script that stays alive, x {ANEW_LOOP}", _gain(turns, ANEW_LOOP)),
     ]
+
+
+def _gain(turns: Turns, over: str) -> float:
+    return ratio(turns, ALIVE, over, "per_second")
 
 
 def wake_up(folder: Path, count: int, pause_seconds: float) -> list[float]:

@@ -1,0 +1,34 @@
+"""Why a script couldn't be started, in plain words, and as a shell would say it."""
+
+import contextlib
+import errno
+from pathlib import Path
+
+from spooler.outcome import CANNOT_EXECUTE, NOT_FOUND
+
+
+def why_not_started(script: Path, error: OSError) -> tuple[int, str]:
+    """Return the exit status that a shell would give, and what is wrong in plain words."""
+    if not script.exists():
+        return NOT_FOUND, f"{script} isn't there any more"
+    if error.errno == errno.ENOENT and _first_line(script).endswith("\r"):
+        return (
+            NOT_FOUND,
+            f"{script} can't be executed: its first line ends in CR; save it with Unix line ends (LF)",
+        )
+    if error.errno == errno.ENOENT:
+        return NOT_FOUND, f"{script} can't be executed: its interpreter ({_first_line(script)}) doesn't exist"
+    if error.errno == errno.ENOEXEC:
+        return (
+            CANNOT_EXECUTE,
+            f"{script} can't be executed: neither a program for this machine nor a script with a #! line",
+        )
+    if error.errno == errno.ETXTBSY:
+        return CANNOT_EXECUTE, f"{script} can't be executed: it is being written"
+    return CANNOT_EXECUTE, f"{script} can't be executed: {error.strerror}"
+
+
+def _first_line(script: Path) -> str:
+    with contextlib.suppress(OSError), script.open("rb") as file:
+        return file.readline(256).rstrip(b"\n").decode("utf-8", "backslashreplace")
+    return "unreadable"

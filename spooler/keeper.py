@@ -75,7 +75,7 @@ class Keeper:
                 _tell(kept, _BY_ITSELF, error.run)
                 kept.leave.close()
             except BaseException:
-                self._give_up(kept)
+                kept.leave.close()
                 raise
             else:
                 self._keep(kept)
@@ -123,7 +123,7 @@ class Keeper:
         try:
             run = self._runner.attend(living, timeout_seconds)
         except BaseException:
-            self._give_up(kept)
+            kept.leave.close()
             raise
         self._keep(kept)
         return run
@@ -195,11 +195,6 @@ class Keeper:
                 self._leaving.append((kept.script.path, thread))
                 return
         end()
-
-    def _give_up(self, kept: _Kept) -> None:
-        """End one at once that nobody knows what to think of: an error came in between."""
-        with kept.leave, suppress(Exception):
-            self._runner.dismiss(kept.living, at_once=True)
 
 
 def _stamp(path: Path) -> tuple[int, ...]:

@@ -222,7 +222,7 @@ def _take_channel() -> int | None:
 def _answer(channel: int) -> bytes:
     """Say that the notification in hand is done; return the line that tells the next one."""
     for stream in (sys.stdout, sys.stderr):
-        if stream is not None:
+        if stream is not None and not stream.closed:
             stream.flush()  # what was printed belongs to that one
     line = b""
     try:

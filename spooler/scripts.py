@@ -109,6 +109,9 @@ class Runner:
         try:
             status = self._wait(living, living.began + timeout_seconds)
         except BaseException:
+            # Nobody looks after it any more. It must not work on beside the next attempt.
+            _signal_group(living.process.pid, signal.SIGKILL)
+            living.output.close()
             self._forget(living)
             raise
         living.idle_since = children.ticks_now()
@@ -267,6 +270,8 @@ def _signal_group(leader: int, number: signal.Signals) -> None:
     """Signal a script's process group. What became another user's (by sudo) can't be, and is waited for."""
     try:
         os.killpg(leader, number)
+    except ProcessLookupError:
+        return  # it was reaped already
     except PermissionError:
         get_logger().error("can't be ended", process=leader, reason="it is another user's now")
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import signal
 import sys
 import threading
@@ -233,7 +234,7 @@ def test_at_most_16_kib_of_output_are_kept_for_each(home: Home) -> None:
 
 
 def test_what_it_writes_while_it_waits_stands_with_the_next(home: Home) -> None:
-    script = home.script("while :; do answer 0; head -c 200000 /dev/zero; echo late; await; done")
+    script = home.script("while :; do answer 0; sleep 0.3; head -c 200000 /dev/zero; echo late; await; done")
     assert home.give(script).exit == 0
     assert home.give(script).output.endswith("late\n")
 
@@ -357,7 +358,7 @@ def test_its_end_while_it_waits_costs_nothing(home: Home, end: str) -> None:
 
 
 def test_one_that_has_ended_while_it_waits_is_cleared_away(home: Home) -> None:
-    script = home.script("answer 0; echo why; exit 3")
+    script = home.script("answer 0; sleep 0.3; echo why; exit 3")
     assert home.give(script).exit == 0
     with structlog.testing.capture_logs() as logged:
         wait_until(lambda: home.looks() and logged)
@@ -635,3 +636,22 @@ def test_an_error_of_the_disk_at_the_start_is_told_and_leaves_nothing(home: Home
     (home.processing / "1.json").unlink()
     assert run.exit == 127
     assert open_descriptors() == before
+
+
+def test_one_that_cannot_be_looked_after_any_more_does_not_work_on(home: Home) -> None:
+    script = home.script("while :; do echo $$; [ $id = 2 ] && sleep 30; next 0; done")
+    process = int(home.give(script).output)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    found, file = home.as_found(script), home.processing / "2.json"
+    lowest = os.dup(0)
+    os.close(lowest)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, limits[1]))
+    try:
+        with pytest.raises(OSError, match="Too many open files"):
+            home.keeper.run(found, file, {"SPOOLER_ID": "2", "SPOOLER_FILE": str(file)}, PATIENCE)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    wait_until(lambda: not is_alive(process))
+    home.runner.reap()
+    for folder in home.work_folders():
+        folder.rmdir()  # there was no descriptor for that either; the next start would sweep it

@@ -28,10 +28,11 @@ MOST_NOTIFICATIONS = 1000
 IDLE_SECONDS = 300.0
 _LOOK_SECONDS = 1.0
 _SHOWN_CHARACTERS = 500  # of what one wrote while it had nothing in hand, in the log
-_BY_ITSELF, _CHANGED, _STOP = "it ended while it waited", "its file has changed", "spooler stops"
+_BY_ITSELF, _ASTRAY = "it ended while it waited", "it didn't wait to be told of the next"
+_CHANGED, _STOP = "its file has changed", "spooler stops"
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Kept:
     """A living script. stamp: of its file. waits_since: monotonic seconds. leave: clears away after it."""
 
@@ -72,7 +73,7 @@ class Keeper:
             try:
                 run = self._runner.go_on(kept.living, environment, timeout_seconds)
             except NeverSawError as error:
-                _tell(kept, _BY_ITSELF, error.run)
+                _tell(kept, _BY_ITSELF if error.has_exited else _ASTRAY, error.run)
                 kept.leave.close()
             except BaseException:
                 kept.leave.close()

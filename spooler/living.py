@@ -23,7 +23,7 @@ class Run:
     output: str
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Living:
     """A script that was started. One that has a channel may answer and go on.
 
@@ -69,8 +69,9 @@ class Living:
 
 
 class NeverSawError(Exception):
-    """A script ended, or had to be ended, before it had read of a notification; `run` tells how."""
+    """A script never read of a notification. `run` tells how it ended, `has_exited` if it did so unasked."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, *, has_exited: bool) -> None:
         super().__init__()
         self.run = run
+        self.has_exited = has_exited

@@ -123,10 +123,11 @@ class Runner:
         living.began, living.idle_since = time.monotonic(), None
         told = {name: value for name, value in environment.items() if name.startswith(_PREFIX)}
         if not (living.channel.is_quiet and living.channel.tell(environment[OWNER_VARIABLE], told)):
-            raise NeverSawError(self.dismiss(living))
+            has_exited = living.has_exited
+            raise NeverSawError(self.dismiss(living), has_exited=has_exited)
         run = self.attend(living, timeout_seconds)
         if living.never_saw and run.exit not in {"timeout", "interrupted"}:
-            raise NeverSawError(run)
+            raise NeverSawError(run, has_exited=not living.was_refused)
         return run
 
     def dismiss(self, living: Living, *, at_once: bool = False) -> Run:
@@ -185,8 +186,9 @@ class Runner:
             while True:
                 ready = _readable(watched, deadline)
                 now = time.monotonic()
-                if listened := living.listens_to & ready:
-                    # Before its end is looked at: what it has told counts, though it ended then.
+                listened = living.listens_to & watched
+                # RACE: it may have told and ended while the descriptors were looked at; what it told counts.
+                if listened and (listened & ready or pidfd in ready):
                     if (status := living.hear()) is not None:
                         output.drain()
                         return status

@@ -885,7 +885,7 @@ MUTATIONS = (
         "keeper.py",
         (
             (
-                "                _tell(kept, _BY_ITSELF, error.run)\n                kept.leave.close()\n",
+                "                _tell(kept, _BY_ITSELF if error.has_exited else _ASTRAY, error.run)\n                kept.leave.close()\n",
                 "                kept.leave.close()\n                return error.run\n",
             ),
         ),

@@ -168,8 +168,8 @@ def test_when_not_even_a_connection_can_be_accepted_it_waits_without_spinning_an
 def test_a_connection_whose_answer_cannot_be_sent_takes_no_other_with_it(tmp_path: Path) -> None:
     site, body = make_site(tmp_path / "site", receiver="workers = 1"), make_body()
     with running(site, "receive") as service:
-        (worker,) = service.children()
         assert post(service.address, body).status == 200
+        (worker,) = service.children()
         with injected(worker, "sendto:error=EHOSTUNREACH"):
             for _ in range(5):
                 assert exchange(service.address, head(body, "Expect: 100-continue")) == b""

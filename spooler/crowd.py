@@ -14,7 +14,7 @@ import time
 from collections.abc import Sequence
 from operator import attrgetter
 
-from spooler.http_requests import Channel
+from spooler.connection import Channel
 from spooler.log import get_logger
 
 _MAX_BYTES = 8 << 20

@@ -20,8 +20,8 @@ from waitress import wasyncore
 from waitress.server import BaseWSGIServer, create_server
 
 from spooler.acceptors import Acceptors, HandedOver
+from spooler.connection import Channel
 from spooler.crowd import Crowd
-from spooler.http_requests import Channel
 from spooler.listening import BACKLOG, Listener
 
 REQUEST_WITHIN_SECONDS = 10.0  # for all of a request to come in

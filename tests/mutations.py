@@ -490,11 +490,11 @@ MUTATIONS = (
     Mutation(
         KEPT,
         "who isn't read to the end in time is cut without an answer",
-        "http_requests.py",
+        "connection.py",
         (
             (
-                "            if self.is_held_back or not self._may_read():  # it is we who are slow\n",
-                "            if False:\n",
+                "        if self.is_held_back or not self._may_read():  # it is we who are slow\n",
+                "        if False:\n",
             ),
         ),
         ("test_crowd.py::test_a_body_that_isnt_read_to_its_end_in_time_is_503_and_not_too_slow",),
@@ -537,7 +537,7 @@ MUTATIONS = (
     Mutation(
         BOUNDED,
         "a connection on which nothing begins is kept for ever",
-        "http_requests.py",
+        "connection.py",
         (
             (
                 "            self.will_close |= time.time() - self.last_activity > limit_seconds\n",
@@ -585,7 +585,7 @@ MUTATIONS = (
     Mutation(
         BOUNDED,
         "who goes on steadily counts as standing still",
-        "http_requests.py",
+        "connection.py",
         (("        if self.bytes_coming - self._step_bytes >= _STEP_BYTES:\n", "        if False:\n"),),
         ("test_crowd.py::test_who_stands_still_makes_room_before_those_who_go_on_steadily",),
     ),

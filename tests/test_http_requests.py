@@ -26,7 +26,7 @@ from structlog.testing import capture_logs
 from waitress.adjustments import Adjustments
 
 from spooler.answers import Answer
-from spooler.http_requests import Channel
+from spooler.http_requests import Parser
 from spooler.receiver import Receiver
 from spooler.signature import HEADER
 
@@ -320,7 +320,7 @@ def test_waitress_is_of_the_version_whose_inner_parts_are_relied_on() -> None:
 
 
 def test_what_is_no_request_has_a_path_all_the_same_for_waitress_logs_it_when_its_sender_has_gone() -> None:
-    parser = Channel.parser_class(Adjustments())
+    parser = Parser(Adjustments())
     parser.received(b"garbage\r\n\r\n")
     assert parser.error
     assert parser.path == ""

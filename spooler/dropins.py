@@ -5,11 +5,13 @@ Promises: what is there now counts: nothing is remembered but digests of files t
 Does not promise: that a script can be executed; that shows when it is run.
 """
 
+import errno
 import hashlib
 import os
 import re
 import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -32,16 +34,31 @@ def find(folder: Path, notification_type: str) -> list[Script]:
 
     Raises: OSError if the folder can't be read or isn't there: no script must not be mistaken for that.
     """
-    candidates = list(_examine(folder))
-    own = folder / notification_type
-    if own.is_dir():
-        candidates += _examine(own)
-    scripts = [(path.name, path.parent != folder, path) for path, ignored in candidates if not ignored]
+    found = [(name, False, path, version) for name, path, version in _runnable(str(folder))]
+    try:
+        own = list(_runnable(f"{folder}/{notification_type}"))
+    except OSError as error:
+        if error.errno not in {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}:
+            raise
+        own = []
+    found += [(name, True, path, version) for name, path, version in own]
     # Two of one name may stand in both folders, and be copies of one program: they are two all the same.
     return [
-        Script(name, path, f"{_version(path)}{'-own' if is_own else ''}")
-        for name, is_own, path in sorted(scripts)
+        Script(name, Path(path), f"{version}{'-own' if is_own else ''}")
+        for name, is_own, path, version in sorted(found)
     ]
+
+
+def _runnable(folder: str) -> Iterator[tuple[str, str, str]]:
+    """Yield name, path and version of the executables in a folder. Raises: OSError."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if _IGNORED_NAME.fullmatch(entry.name):
+                continue
+            with suppress(OSError):  # it can't be read, or has just been removed
+                status = os.stat(entry.path)  # noqa: PTH116 - for each notification
+                if stat.S_ISREG(status.st_mode) and not _why_no_program(entry.path, status.st_mode):
+                    yield entry.name, entry.path, _version(entry.path, status)
 
 
 def examine(folder: Path) -> list[tuple[Path, str]]:
@@ -71,20 +88,23 @@ def _why_ignored(path: Path) -> str:
         return f"it can't be read: {error.strerror}"
     if not stat.S_ISREG(status.st_mode):
         return "it is no regular file"
-    if not status.st_mode & 0o111:
+    return _why_no_program(str(path), status.st_mode)
+
+
+def _why_no_program(path: str, mode: int) -> str:
+    if not mode & 0o111:
         return f"it has no run bit (chmod +x {path})"
     return "" if os.access(path, os.X_OK) else f"user id {os.geteuid()} may not run it"
 
 
-def _version(path: Path) -> str:
-    status = path.stat()
+def _version(path: str, status: os.stat_result) -> str:
     return _digest(path, status.st_ino, status.st_mtime_ns, status.st_ctime_ns, status.st_size)
 
 
 @lru_cache(maxsize=256)
-def _digest(path: Path, *identity: int) -> str:
+def _digest(path: str, *identity: int) -> str:
     try:
-        content = path.read_bytes()
+        content = Path(path).read_bytes()
     except PermissionError:  # a program may be there for running only
         content = repr(identity).encode()
     return hashlib.sha256(content).hexdigest()[:16]

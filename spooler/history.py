@@ -31,6 +31,9 @@ from spooler.durable import MODE, write_all
 Line = dict[str, Any]
 
 
+_WRITE = json.JSONEncoder(ensure_ascii=False).encode
+
+
 class OddLogError(OSError):
     """In a log's place is something that is no regular file; it is never followed, nor waited for."""
 
@@ -111,7 +114,7 @@ def _open_regular(path: str, flags: int) -> int:
 
 
 def _encode(line: Line) -> bytes:
-    return json.dumps(line, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
+    return _WRITE(line).encode("utf-8", "backslashreplace") + b"\n"
 
 
 def _decode(text: bytes) -> Line | None:

@@ -8,29 +8,44 @@ Does not promise: rotation or storage; that is the journal's.
 """
 
 import logging
+import re
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import TextIO, cast
 
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
 
 # First in a line, in this order, where they are known.
-_LEADING = ["timestamp", "level", "event", "webhook", "id"]
-_RENDER = structlog.processors.LogfmtRenderer(key_order=_LEADING, drop_missing=True, bool_as_flag=False)
+_LEADING = ("timestamp", "level", "event", "webhook", "id")
+_NEEDS_QUOTES = re.compile('[ ="]')
 
 
-def _escape(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Make every value printable before it is rendered.
+def _render(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
+    """Write an event as logfmt: what is unknown is left out."""
+    said = [(key, event.pop(key)) for key in _LEADING if key in event]
+    return " ".join(f"{key}={_written(value)}" for key, value in (*said, *event.items()) if value is not None)
+
+
+def _written(value: object) -> str:
+    """Make a value printable, and one word.
 
     TRUST: values come from the network and from file names.
     """
-    return {key: _printable_value(value) for key, value in event.items() if value is not None}
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    text = printable(str(value))
+    if not _NEEDS_QUOTES.search(text):
+        return text
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
 
 
-def _printable_value(value: object) -> object:
-    return value if isinstance(value, bool | int | float) else printable(str(value))
+def _stamp(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    event["timestamp"] = f"{datetime.now(UTC).isoformat(timespec='microseconds')[:-6]}Z"
+    return event
 
 
 def printable(text: str) -> str:
@@ -63,8 +78,7 @@ def get_logger() -> FilteringBoundLogger:
 
 def line(level: str, event: str, values: Mapping[str, object]) -> str:
     """Return an event as its line reads in the log, but for the time, which the journal adds."""
-    said: EventDict = {"level": level, "event": event, **values}
-    return str(_RENDER(None, level, _escape(None, level, said)))
+    return _render(None, level, {"level": level, "event": event, **values})
 
 
 def configure(stream: TextIO | None = None) -> None:
@@ -72,12 +86,11 @@ def configure(stream: TextIO | None = None) -> None:
     unfailing = cast(TextIO, _BestEffort(stream or sys.stderr))
     shared: list[structlog.typing.Processor] = [
         structlog.stdlib.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _stamp,
         structlog.processors.format_exc_info,
-        _escape,
     ]
     structlog.configure(
-        processors=[*shared, _RENDER],
+        processors=[*shared, _render],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         logger_factory=structlog.WriteLoggerFactory(file=unfailing),
         cache_logger_on_first_use=True,
@@ -86,7 +99,7 @@ def configure(stream: TextIO | None = None) -> None:
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, _RENDER],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, _render],
         )
     )
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)

@@ -16,7 +16,7 @@ import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from spooler import durable, room, work_folder
@@ -39,7 +39,11 @@ class Mark:
 
     def interrupted(self) -> Line:
         """Return the line for a run whose end nobody saw."""
-        return {**asdict(self), "exit": INTERRUPTED, "seconds": None, "output": ""}
+        return {**self.members(), "exit": INTERRUPTED, "seconds": None, "output": ""}
+
+    def members(self) -> Line:
+        """Return what it says, by name."""
+        return {"at": self.at, "attempt": self.attempt, "script": self.script, "version": self.version}
 
 
 class Seat:
@@ -129,7 +133,7 @@ class Seats:
 
 def _encode(file_name: str, mark: Mark) -> bytes:
     """Return the block; with a digest in front, for a power cut may tear it."""
-    text = json.dumps([file_name, asdict(mark)]).encode()
+    text = json.dumps([file_name, mark.members()]).encode()
     return (_digest(text) + text).ljust(_MARK_BYTES)
 
 

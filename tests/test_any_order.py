@@ -302,7 +302,9 @@ class AnyOrder(RuleBasedStateMachine):
 
     def _take_until_stopped(self, state: State, name: str) -> Settled | None:
         signal.signal(signal.SIGTERM, lambda *_: self.stop.request())
-        return self.one_turn.take(state, name)
+        settled = self.one_turn.take(state, name)
+        self.one_turn.attempt.seats.remove()  # as at a processor's end
+        return settled
 
     def _judge_new_runs(self, taken: str) -> None:
         """Look at what ran in this turn, against what has run before."""
@@ -417,14 +419,15 @@ def _die_before_call(number: int) -> None:
 
         return wrapped
 
-    for module, name in [
+    places: list[tuple[Any, str]] = [
         (durable, "rename"),
         (durable, "sync_folder"),
         (history, "append"),
-        (running, "write"),
-        (running, "clear"),
+        (running.Seat, "mark"),
+        (running.Seat, "clear"),
         (os, "utime"),
-    ]:
+    ]
+    for module, name in places:
         setattr(module, name, deadly(getattr(module, name)))
 
 

@@ -303,7 +303,7 @@ class AnyOrder(RuleBasedStateMachine):
     def _take_until_stopped(self, state: State, name: str) -> Settled | None:
         signal.signal(signal.SIGTERM, lambda *_: self.stop.request())
         settled = self.one_turn.take(state, name)
-        self.one_turn.attempt.seats.remove()  # as at a processor's end
+        self.one_turn.attempt.clear_away()  # as at a processor's end
         return settled
 
     def _judge_new_runs(self, taken: str) -> None:

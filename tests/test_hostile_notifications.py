@@ -131,7 +131,7 @@ def test_a_signed_body_of_any_content_goes_its_way_and_nothing_else_is_touched(b
         assert (stored.parent, stored.read_bytes()) == (at.site.folder("incoming"), body)
         said = Notification.read(body)
         settled = at.turn.take(State.INCOMING, stored.name)
-        at.turn.attempt.seats.remove()  # as at a processor's end
+        at.turn.attempt.clear_away()  # as at a processor's end
         assert settled is not None
         assert settled.state is (State.FAILED if said.problem else State.DONE)
         runs = [] if said.problem else ["script ended"]

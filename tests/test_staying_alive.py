@@ -137,9 +137,9 @@ def test_while_one_waits_the_folders_and_commands_tell_of_nothing_running(site: 
     with running(site, "process") as service:
         settled(site, 1)
         (process,) = processes(site)
-        wait_until(lambda: all(not any(folder.iterdir()) for folder in site.folder("processing").iterdir()))
-        (folder,) = site.folder("processing").iterdir()
-        assert folder.name.startswith(".work-")
+        (folder,) = site.folder("processing").glob(".work-*")
+        wait_until(lambda: not any(folder.iterdir()))
+        assert all(entry.name.startswith(".") for entry in site.folder("processing").iterdir())
         status = json.loads(command(site, "status", "--json"))["webhooks"]["crm"]
         assert status["states"] == {state.value: int(state is State.DONE) for state in State}
         assert command(site, "list", "processing", "--json") == ""

@@ -972,7 +972,7 @@ MUTATIONS = (
             ),
             ("                keeper.close()\n", "                pass\n"),
         ),
-        ("test_staying_alive.py::test_one_process_works_on_all_and_each_log_tells_its_own",),
+        ("test_staying_alive.py::test_a_stop_ends_one_that_waits_and_does_not_leave_by_itself",),
     ),
     Mutation(
         ONCE,

@@ -216,6 +216,14 @@ def test_a_stop_interrupts_the_one_in_hand_and_the_rest_waits(site: Site) -> Non
     assert [run["exit"] for run in runs(site, "incoming")] == ["interrupted"]
 
 
+def test_a_stop_ends_one_that_waits_and_does_not_leave_by_itself(site: Site) -> None:
+    loop(site, "time.sleep(300)\n")
+    store(site, 1)
+    with running(site, "process") as service:
+        settled(site, 1)
+        stop(service)
+
+
 def kill(service: Service) -> None:
     """End the processor as the kernel does when memory is short; what it started lives on."""
     service.process.kill()

@@ -235,7 +235,7 @@ STUBBORN = "    [signal.signal(number, signal.SIG_IGN) for number in (signal.SIG
 
 def test_after_a_crash_no_survivor_works_on_and_only_the_interrupted_one_runs_again(site: Site) -> None:
     # It has begun to work on the second, and its own environment tells of the first.
-    late = "time.sleep(3); print('late', file=journal)"
+    late = "time.sleep(60); print('late', file=journal)"
     loop(site, f"{STUBBORN}    if n.contact == '2' and n.attempt == 1: {late}\n")
     store(site, 1, 2, 3)
     with running(site, "process") as service:

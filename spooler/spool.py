@@ -262,7 +262,9 @@ class WebhookSpool(WebhookFolders):
         )
         # CRASH: the log is left in the folder that the file came from; `spooler.recovery` brings it after.
         if has_log:
-            bring_log(log, f"{target_folder}/{log_name(name)}")
+            log = f"{target_folder}/{log_name(name)}"
+            bring_log(self.where(source, log_name(file_name)), log)
+            self._synced_logs.discard(log)
         if MOVES[verb].synced:
             durable.sync_folder(target_folder)
         return name

@@ -142,6 +142,15 @@ MUTATIONS = (
     ),
     Mutation(
         KEPT,
+        "a log that grew since its sync isn't synced before it is moved",
+        "spool.py",
+        (("        self._synced_logs.discard(log)\n        history.append", "        history.append"),),
+        (
+            "test_spool.py::test_a_log_whose_last_line_was_synced_is_not_synced_again_and_one_that_grew_since_is",
+        ),
+    ),
+    Mutation(
+        KEPT,
         "the lines that join a log aren't synced before their own is removed",
         "spool.py",
         (("history.read(log), sync=True)", "history.read(log))"),),

@@ -389,6 +389,21 @@ PAIRS = [(verb, source) for verb in TRIALS for source in State]
 LEGAL = [(verb, source) for verb, source in PAIRS if source in MOVES[verb].sources]
 
 
+@pytest.mark.parametrize("more", [False, True])
+def test_a_log_whose_last_line_was_synced_is_not_synced_again_and_one_that_grew_since_is(
+    make_spool: MakeSpool, *, more: bool
+) -> None:
+    spool = make_spool()
+    name = spool.claim(State.INCOMING, put(spool, State.INCOMING))
+    log = str(spool.path(State.PROCESSING, log_name(name)))
+    spool.record(State.PROCESSING, name, LINES[0], sync=True)
+    if more:
+        spool.record(State.PROCESSING, name, LINES[1])
+    with durable_calls() as calls:
+        spool.finish(name)
+    assert (("sync", log) in calls) is more
+
+
 def test_every_move_of_the_table_is_tried() -> None:
     by_person = {"retry", "drop", "readmit", "prune"}
     assert set(TRIALS) | {"store", "refuse"} | by_person == set(MOVES)

@@ -14,10 +14,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from spooler import durable, history
+from spooler import durable, free_name, history
 from spooler.folders import PAUSED
 from spooler.name import LOG_SUFFIX, Name, log_name
-from spooler.spool import WebhookSpool, bring_log, next_name, sync_file
+from spooler.spool import WebhookSpool, bring_log, sync_file
 from spooler.state import State
 
 
@@ -141,7 +141,7 @@ class PersonsSpool(WebhookSpool):
                     # CRASH: the log is where the file is meant to be.
                     self._follow_log(path, log, target, target_log)
                     return wanted
-            wanted = next_name(wanted)
+            wanted = free_name.after(wanted)
 
     def _follow_log(self, path: Path, log: Path, target: Path, target_log: Path) -> None:
         try:

@@ -18,18 +18,16 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from spooler import durable, history, latest
+from spooler import durable, free_name, history, latest
 from spooler.errors import SpoolUnusableError, StorageUnavailableError
 from spooler.folders import WebhookFolders, is_there
-from spooler.name import HIDDEN, SUFFIX, Name, log_name
+from spooler.name import HIDDEN, Name, log_name
 from spooler.notification import Notification
 from spooler.room import Room
 from spooler.state import MOVES, State
 
 ARRIVING = HIDDEN + "new-"  # prefix of what isn't under its name yet
 _LITTER_AGE_SECONDS = 3600
-_AGAIN = "-again-"  # in the name of a further file under a name that a person gave
-_NAME_BYTES = 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +97,7 @@ class WebhookSpool(WebhookFolders):
             if deadline is not None and self.clock.monotonic() > deadline:
                 raise StorageUnavailableError("storing took longer than the sender waits")
             name = Name(self._next_stamp(), notification.id, notification.type)
-            return _rename_to_free_name(hidden, str(name), folder, folder)
+            return free_name.rename(hidden, str(name), folder, folder)
         finally:
             fcntl.flock(folder, fcntl.LOCK_UN)
 
@@ -119,7 +117,7 @@ class WebhookSpool(WebhookFolders):
         with durable.opened_folder(self.folder(State.REJECTED)) as folder:
             durable.write_hidden(folder, hidden, body, sync=False)
             name = Name(self.clock.now(), notification.id, notification.type)
-            file_name = _rename_to_free_name(hidden, str(name), folder, folder)
+            file_name = free_name.rename(hidden, str(name), folder, folder)
         history.append(self.folder(State.REJECTED) / log_name(file_name), [line])
         return file_name
 
@@ -257,9 +255,7 @@ class WebhookSpool(WebhookFolders):
         if MOVES[verb].synced and has_log and log not in self._synced_logs:
             sync_file(log)
         self._synced_logs.discard(log)
-        name = _rename_to_free_name(
-            self.where(source, file_name), file_name, target_parent=str(target_folder)
-        )
+        name = free_name.rename(self.where(source, file_name), file_name, target_parent=str(target_folder))
         # CRASH: the log is left in the folder that the file came from; `spooler.recovery` brings it after.
         if has_log:
             log = f"{target_folder}/{log_name(name)}"
@@ -302,37 +298,6 @@ def bring_log(log: Path | str, target: Path | str) -> None:
         history.append(target, history.read(log), sync=True)
         # CRASH: lines stand twice; attempts are counted by their numbers, not by lines.
         Path(log).unlink()
-
-
-def _rename_to_free_name(
-    source: str,
-    wanted: str,
-    source_folder: int | None = None,
-    target_folder: int | None = None,
-    *,
-    target_parent: str = "",
-) -> str:
-    """Rename to `wanted`, or to the next free name after it (a copy of a settled file may come back)."""
-    while True:
-        target = f"{target_parent}/{wanted}" if target_parent else wanted
-        try:
-            durable.rename(source, target, source_folder=source_folder, target_folder=target_folder)
-        except FileExistsError:
-            wanted = next_name(wanted)
-        else:
-            return wanted
-
-
-def next_name(taken: str) -> str:
-    """Return the name to try after one that is taken."""
-    if parsed := Name.parse(taken):
-        return str(parsed.next())
-    stem, mark, number = taken.removesuffix(SUFFIX).rpartition(_AGAIN)
-    if mark and number.isdecimal():
-        tail = f"{_AGAIN}{int(number) + 1}{SUFFIX}"
-    else:
-        stem, tail = taken.removesuffix(SUFFIX), f"{_AGAIN}2{SUFFIX}"
-    return os.fsdecode(os.fsencode(stem)[: _NAME_BYTES - len(tail)]) + tail
 
 
 def sync_file(path: Path | str) -> None:

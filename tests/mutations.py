@@ -665,8 +665,8 @@ MUTATIONS = (
         "spool.py",
         (
             (
-                "        name = _rename_to_free_name(\n"
-                "            self.where(source, file_name), file_name, target_parent=str(target_folder)\n        )\n",
+                "        name = free_name.rename("
+                "self.where(source, file_name), file_name, target_parent=str(target_folder))\n",
                 "        name, path = file_name, self.path(source, file_name)\n"
                 "        (target_folder / name).write_bytes(path.read_bytes())\n"
                 "        path.unlink()\n",

@@ -142,12 +142,17 @@ def picture_(json_file: Path, picture: Path) -> None:
     draw(json.loads(json_file.read_text())["confirm"], picture)
 
 
-@main.command("tables")
+@main.command("readme")
 @click.argument("json_file", type=click.Path(path_type=Path, exists=True))
-def tables_(json_file: Path) -> None:
-    """Print the README's tables from the results that are in JSON_FILE."""
-    results = json.loads(json_file.read_text())
-    click.echo(f"{readme.where(results)}\n\n{readme.tables(results)}")
+@click.argument("readme_file", type=click.Path(path_type=Path, exists=True))
+@click.option("--check", is_flag=True, help="Only say whether the README has these figures.")
+def readme_(json_file: Path, readme_file: Path, check: bool) -> None:
+    """Write the figures of JSON_FILE between the marks in README_FILE."""
+    text = readme_file.read_text()
+    written = readme.written(text, json.loads(json_file.read_text()))
+    if check and written != text:
+        raise click.ClickException(f"{readme_file} has other figures than {json_file}")
+    readme_file.write_text(written)
 
 
 def _save(file: Path | None, benchmark: str, result: dict[str, Any], aims: list[report.Aim]) -> None:

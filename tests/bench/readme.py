@@ -18,12 +18,20 @@ _ROWS = {
     WEBHOOK: "webhook with a script: no check, no sync",
     WEBHOOK_SAFE: "webhook with a script, signature checked, file synced and renamed",
 }
-_OTHERS = ("processing", "wake-up", "backlog", "done today", "memory")
+_BEGIN, _END = "<!-- figures -->", "<!-- /figures -->"
+_BENCHMARKS = ("confirm", "processing", "wake-up", "backlog", "done today", "memory")
 
 
-def tables(results: dict[str, Any]) -> str:
-    """Return both tables in Markdown: confirming against the others, and everything else with its aim."""
-    return f"{_confirmed(results['confirm'])}\n\n{_rest(results)}"
+def written(readme: str, results: dict[str, Any]) -> str:
+    """Return the README with these figures between its marks."""
+    before, begin, rest = readme.partition(_BEGIN)
+    _old, end, after = rest.partition(_END)
+    return f"{before}{begin}\n{figures(results)}{end}{after}"
+
+
+def figures(results: dict[str, Any]) -> str:
+    """Return what stands between the README's marks, in Markdown: on what, against whom, and all the rest."""
+    return f"{_where(results)}\n\n{_confirmed(results['confirm'])}\n\n{_rest(results)}\n"
 
 
 def _confirmed(confirm: dict[str, Any]) -> str:
@@ -47,8 +55,9 @@ def _confirmed(confirm: dict[str, Any]) -> str:
 
 
 def _rest(results: dict[str, Any]) -> str:
+    """Every figure that has an aim, reached or missed."""
     lines = ["| | measured | aim |", "| --- | --: | --: |"]
-    for benchmark in _OTHERS:
+    for benchmark in filter(results.__contains__, _BENCHMARKS):
         for aim in results[benchmark]["aims"]:
             bounds = {"at least": aim["at_least"], "at most": aim["at_most"]}
             wanted = next((f"{words} {bound:g}" for words, bound in bounds.items() if bound is not None), "")
@@ -56,7 +65,7 @@ def _rest(results: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def where(results: dict[str, Any]) -> str:
+def _where(results: dict[str, Any]) -> str:
     """Return in one line what was measured on."""
     machine = results["confirm"]["machine"]
     rounds = statistics.median(len(turns) for turns in results["confirm"]["turns"][str(MANY)].values())

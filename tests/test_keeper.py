@@ -110,7 +110,7 @@ def home(tmp_path: Path) -> Iterator[Home]:
     before = open_descriptors()
     yield made
     close(made)
-    assert open_descriptors() == before
+    assert open_descriptors() <= before  # of what others have left, some may be gone
 
 
 @pytest.fixture
@@ -638,7 +638,7 @@ def test_an_error_of_the_disk_at_the_start_is_told_and_leaves_nothing(home: Home
     run = home.keeper.run(found, home.processing / "1.json", gone, 1)
     (home.processing / "1.json").unlink()
     assert run.exit == 127
-    assert open_descriptors() == before
+    assert open_descriptors() <= before  # of what others have left, some may be gone
 
 
 def test_one_that_cannot_be_looked_after_any_more_does_not_work_on(home: Home) -> None:

@@ -911,10 +911,7 @@ MUTATIONS = (
                 "                if kept.script.path == script.path:\n",
             ),
         ),
-        (
-            "test_keeper.py::test_a_changed_file_is_served_by_a_new_process_and_the_old_one_has_left_before",
-            "test_staying_alive.py::test_a_changed_script_counts_from_the_next_notification_on",
-        ),
+        ("test_keeper.py::test_a_changed_file_is_served_by_a_new_process_and_the_old_one_has_left_before",),
     ),
     Mutation(
         ALIVE,

@@ -143,14 +143,15 @@ def full_of_what_waits(address: tuple[str, int] | str, gate: Gate) -> Iterator[T
 def test_who_isnt_read_is_not_closed_for_being_silent() -> None:
     gate, body = Gate(), make_body()
     with (
-        serving(gate, request_within_seconds=1.0) as address,
-        full_of_what_waits(address, gate) as pool,
+        serving(gate, request_within_seconds=3.0) as address,
+        connect(address) as connection,
+        full_of_what_waits(address, gate),
     ):
-        small = pool.submit(exchange, address, head(body) + body)
-        time.sleep(3.0)  # longer than anybody may be silent
-        assert not small.done()
+        connection.sendall(head(body) + body)
+        time.sleep(5.0)  # longer than anybody may be silent
         gate.may_answer.set()
-        assert status_of(small.result(PATIENCE_SECONDS)) == 200
+        answer = read_all(connection)
+    assert status_of(answer) == 200
 
 
 def test_a_body_that_isnt_read_to_its_end_in_time_is_503_and_not_too_slow() -> None:
@@ -264,13 +265,22 @@ def test_silent_connections_make_place_for_new_ones_the_oldest_first(
     assert told[0]["closed"] > 0
 
 
+def exchange_with_a_pause(address: tuple[str, int] | str) -> bytes:
+    """Send a notification so that no thread has it whole as soon as it comes; return the answer."""
+    body = make_body()
+    with connect(address) as connection:
+        connection.sendall(head(body))
+        time.sleep(0.5)
+        connection.sendall(body)
+        return read_all(connection)
+
+
 def test_who_waits_for_an_answer_is_not_closed_however_many_come(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "_CONNECTIONS", 32)
     gate = Gate()
     with serving(gate) as address:
         answers: list[bytes] = []
-        body = make_body()
-        waiting = threading.Thread(target=lambda: answers.append(exchange(address, head(body) + body)))
+        waiting = threading.Thread(target=lambda: answers.append(exchange_with_a_pause(address)))
         waiting.start()
         assert gate.begun.acquire(timeout=PATIENCE_SECONDS)
         with held(address, 200, b"") as others:

@@ -50,5 +50,6 @@ def is_ample(descriptor: int) -> bool:
     With less of it nothing is used again: what is made anew fails on a full disk, and so nothing is run whose
     end could not be written down. Raises: OSError.
     """
-    room = os.fstatvfs(descriptor)
-    return room.f_bavail * room.f_frsize >= _AMPLE_BYTES
+    disk = os.fstatvfs(descriptor)
+    has_inodes = not disk.f_files or disk.f_favail >= _MIN_INODES
+    return has_inodes and disk.f_bavail * disk.f_frsize >= _AMPLE_BYTES

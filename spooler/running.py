@@ -117,8 +117,12 @@ class Seats:
             seat = self._made()
         try:
             yield seat
-        finally:
+        except OSError:
+            # Nothing is being run. RACE: gone before it is another's, whose mark `clear` could take for this.
+            seat.remove()
             self._free.append(seat)
+            raise
+        self._free.append(seat)  # after a defect it is nobody's any more: its mark stays, to be counted
 
     def remove(self) -> None:
         """Take all of them away, when nothing runs any more."""
@@ -142,8 +146,12 @@ def _digest(text: bytes) -> bytes:
 
 
 def marks(processing: Path) -> dict[str, Mark]:
-    """Return the marks that a crash left, by their files' names; not the torn ones. Raises: OSError."""
-    return {found[0]: found[1] for path in _mark_paths(processing) if (found := _decode(path))}
+    """Return the marks that a crash left, by their files' names; not the torn ones. Raises: OSError.
+
+    Of several for one file the last counts: a power cut brings those of earlier runs back, in other seats.
+    """
+    found = [decoded for path in _mark_paths(processing) if (decoded := _decode(path))]
+    return dict(sorted(found, key=lambda one: one[1].at))
 
 
 def read(processing: Path, file_name: str) -> Mark | None:

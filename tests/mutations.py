@@ -192,6 +192,32 @@ MUTATIONS = (
     ),
     Mutation(
         ONCE,
+        "of two marks of one file any counts",
+        "running.py",
+        (
+            (
+                "dict(sorted(found, key=lambda one: one[1].at))",
+                "dict(sorted(found, key=lambda one: one[1].at)[::-1])",
+            ),
+        ),
+        ("test_recovery.py::test_of_two_marks_of_one_file_the_later_counts",),
+    ),
+    Mutation(
+        ONCE,
+        "a mark stays where nothing could be run",
+        "running.py",
+        (("            seat.remove()\n            self._free", "            self._free"),),
+        ("test_running.py::test_where_nothing_could_be_run_no_mark_is_left",),
+    ),
+    Mutation(
+        ONCE,
+        "where no further file can be made, a script is run and can't be counted",
+        "room.py",
+        (("return has_inodes and ", "return "),),
+        ("test_room.py::test_where_no_further_file_can_be_made_there_is_no_ample_room",),
+    ),
+    Mutation(
+        ONCE,
         "a notification whose claim a power cut undid isn't counted",
         "recovery.py",
         (("    _count_lost_claims(spool, found)\n", ""),),

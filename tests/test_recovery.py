@@ -18,7 +18,7 @@ from spooler import history
 from spooler.history import Line, Progress
 from spooler.name import Name, log_name
 from spooler.recovery import Recovered, count, let_go, put_back, recover
-from spooler.running import Mark
+from spooler.running import Mark, Seat
 from spooler.spool import WebhookSpool
 from spooler.state import MOVES, State
 
@@ -221,6 +221,22 @@ def test_a_script_whose_end_is_in_the_log_was_not_interrupted(make_spool: MakeSp
     *before, last = spool.log_lines(State.INCOMING, name)
     assert before == crash.logs[PROCESSING]
     assert last["note"] == "interrupted while no script was running; counts as attempt 2"
+
+
+@pytest.mark.parametrize("order", [(1, 2), (2, 1)])
+@pytest.mark.parametrize("state", [State.INCOMING, State.PROCESSING])
+def test_of_two_marks_of_one_file_the_later_counts(
+    make_spool: MakeSpool, state: State, order: tuple[int, int]
+) -> None:
+    spool = make_spool()
+    name = leave(spool, Crash(state, {state: [A]}))
+    processing = spool.folder(State.PROCESSING)
+    # Its first script had another seat, and that this was cleared never came onto the disk.
+    Seat(processing, order[0]).mark(name, Mark(A["at"], 1, A["script"], "v"))
+    Seat(processing, order[1]).mark(name, Mark("2026-11-23T19:00:02.000000Z", 1, "20-mail", "v"))
+    assert recover(spool).taken_up == [name]
+    last = spool.log_lines(State.INCOMING, name)[-1]
+    assert (last["script"], last["exit"], last["attempt"]) == ("20-mail", "interrupted", 1)
 
 
 def test_an_attempt_without_a_script_is_counted_in_a_note(make_spool: MakeSpool, clock: FakeClock) -> None:

@@ -4,7 +4,9 @@ import os
 from pathlib import Path
 
 import pytest
+from mounts import mounted, take_inodes
 
+from spooler import durable, room
 from spooler.room import Room
 
 
@@ -26,3 +28,13 @@ def test_it_is_what_the_file_system_says(tmp_path: Path) -> None:
 )
 def test_what_is_too_little_is_named(room: Room, limit: int, shortage: str) -> None:
     assert room.shortage(limit) == shortage
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to mount a file system")
+def test_where_no_further_file_can_be_made_there_is_no_ample_room(tmp_path: Path) -> None:
+    with mounted(tmp_path / "disk", "size=64m,nr_inodes=200"):
+        with durable.opened_folder(tmp_path / "disk") as folder:
+            assert room.is_ample(folder)
+        take_inodes(tmp_path / "disk")
+        with durable.opened_folder(tmp_path / "disk") as folder:
+            assert not room.is_ample(folder)

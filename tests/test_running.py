@@ -2,6 +2,7 @@
 
 import errno
 import os
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -74,6 +75,19 @@ def test_seats_that_are_taken_at_the_same_time_have_nothing_in_common(tmp_path: 
     assert tree(tmp_path) == {}
 
 
+def test_where_nothing_could_be_run_no_mark_is_left(tmp_path: Path) -> None:
+    mark_and_raise(Seats(tmp_path), OSError(errno.ENOSPC, "full"))
+    assert tree(tmp_path) == {}
+
+
+def test_after_a_defect_a_mark_stays_whatever_is_run_next(tmp_path: Path) -> None:
+    seats = Seats(tmp_path)
+    mark_and_raise(seats, ZeroDivisionError())
+    with seats.taken() as seat:
+        seat.mark("other.json", MARK)
+    assert running.marks(tmp_path) == {NAME: MARK, "other.json": MARK}
+
+
 def test_a_mark_is_synced_and_where_its_file_is_new_the_folder_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -104,6 +118,12 @@ def test_after_a_sync_that_failed_the_mark_is_another_file(
     assert tree(tmp_path) == {}
     seat.mark("other.json", MARK)
     assert running.marks(tmp_path) == {"other.json": MARK}
+
+
+def mark_and_raise(seats: Seats, error: Exception) -> None:
+    with suppress(type(error)), seats.taken() as seat:
+        seat.mark(NAME, MARK)
+        raise error
 
 
 def fail(_descriptor: int) -> None:

@@ -179,8 +179,8 @@ def _decode(path: Path) -> tuple[str, Mark] | None:
             return None
         file_name, members = json.loads(text)
         return str(file_name), Mark(**members)
-    except (FileNotFoundError, ValueError, TypeError, RecursionError):
-        return None
+    except (FileNotFoundError, PermissionError, ValueError, TypeError, RecursionError):
+        return None  # swept, torn, or of a processor that somebody else has run by hand
 
 
 def sweep(processing: Path) -> None:

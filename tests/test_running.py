@@ -3,6 +3,7 @@
 import errno
 import os
 from contextlib import suppress
+from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -139,3 +140,25 @@ def test_a_sweep_removes_marks_and_folders_and_nothing_else(tmp_path: Path) -> N
         (tmp_path / name).touch()
     running.sweep(tmp_path)
     assert set(tree(tmp_path)) == {NAME, NAME.replace(".json", ".log"), ".other"}
+
+
+def look_as_nobody(processing: Path) -> None:
+    if os.geteuid() == 0:
+        os.setgroups([])
+        os.setgid(65534)
+        os.setuid(65534)
+    assert running.marks(processing) == {}
+    assert running.read(processing, NAME) is None
+
+
+def test_a_mark_that_may_not_be_read_holds_nothing_up() -> None:
+    with TemporaryDirectory() as folder:
+        processing = Path(folder)
+        processing.chmod(0o755)
+        leave_mark(processing, NAME, MARK)
+        for path in processing.iterdir():
+            path.chmod(0)
+        process = get_context("fork").Process(target=look_as_nobody, args=(processing,))
+        process.start()
+        process.join()
+        assert process.exitcode == 0

@@ -108,11 +108,10 @@ class Runner:
         """Wait until a script has answered for what it has in hand: by a status, or by its end."""
         try:
             status = self._wait(living, living.began + timeout_seconds)
+        except OSError as error:  # no descriptor is left to wait with
+            status = self._end_at_once(living, f"it can't be looked after: {error.strerror}")
         except BaseException:
-            # Nobody looks after it any more. It must not work on beside the next attempt.
-            _signal_group(living.process.pid, signal.SIGKILL)
-            living.output.close()
-            self._forget(living)
+            self._end_at_once(living, "a defect")
             raise
         living.idle_since = children.ticks_now()
         return Run(status, time.monotonic() - living.began, living.output.take())
@@ -168,6 +167,19 @@ class Runner:
         if channel is not None:
             channel.started()
         return living
+
+    def _end_at_once(self, living: Living, reason: str) -> Exit:
+        """End one that nobody looks after any more: it must not work on beside the next attempt.
+
+        It has begun, and so it counts.
+        """
+        with contextlib.suppress(OSError):
+            self._end_leftovers(living, 0.0)
+        living.output.drain()
+        living.output.note(reason)
+        living.output.close()
+        self._forget(living)
+        return "killed"
 
     def _forget(self, living: Living) -> None:
         with self._lock:

@@ -24,6 +24,7 @@ from running_service import (
     Site,
     exchange,
     head,
+    is_alive,
     make_body,
     make_site,
     post,
@@ -33,7 +34,10 @@ from running_service import (
 )
 from test_system_calls import skip_without_strace
 
+from spooler import history
+from spooler.notification import Notification
 from spooler.playground import free_port
+from spooler.spool import WebhookSpool
 
 STATES = ("incoming", "processing", "retry", "done", "failed")
 
@@ -217,6 +221,24 @@ def test_a_processor_whose_disk_refuses_loses_nothing_and_goes_on_by_itself(
         assert service.stop() == 0
     assert sorted(visible(site)) == sorted(bodies)
     assert len(ran.read_text().split()) == len(set(ran.read_text().split())) == 4
+
+
+def test_a_script_that_cannot_be_looked_after_is_ended_with_all_it_started_and_counts(tmp_path: Path) -> None:
+    site = make_site(tmp_path / "site", processor='retry_delays = ["200ms"]')
+    started = site.root / "started"
+    site.script(f'#!/bin/sh\nsetsid sleep 60 &\necho $! >> "{started}"\nsleep 60\n')
+    store = WebhookSpool(site.spool, "crm")
+    fault = "pidfd_open:error=EMFILE:delay_enter=300000"  # by when the script has begun
+    with running(site, "process") as service, injected(service.process.pid, fault):
+        store.store(body := make_body(), Notification.read(body))
+        wait_until(lambda: site.files("failed"))
+        assert service.stop() == 0
+    (failed,) = site.files("failed")
+    lines = history.read(failed.with_suffix(".log"))
+    runs = [(line["attempt"], line["exit"]) for line in lines if "exit" in line]
+    assert runs == [(1, "killed"), (2, "killed")]
+    assert "it can't be looked after: Too many open files" in lines[0]["output"]
+    assert not any(is_alive(int(process)) for process in started.read_text().split())
 
 
 def test_a_spool_that_is_taken_away_is_503_and_one_that_is_made_anew_is_worked_on(tmp_path: Path) -> None:

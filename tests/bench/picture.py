@@ -25,7 +25,7 @@ _OURS, _OTHERS, _SPREAD = "#2a6f97", "#b8bec4", "#33383d"
 def draw(confirm: dict[str, Any], file: Path) -> None:
     """Write a picture of the confirm benchmark's result; the ending of its name says which kind."""
     turns: Turns = confirm["turns"][str(MANY)]
-    mpl.rcParams |= {"svg.hashsalt": "spooler", "font.size": 9}  # the same file for the same figures
+    mpl.rcParams |= {"svg.hashsalt": "spooler", "font.size": 9}
     figure = Figure(figsize=(9.5, 2.6), layout="constrained")
     names = sorted(turns, key=lambda name: medians(turns[name])["per_second"])
     for axes, (measured, title) in zip(figure.subplots(1, 3, sharey=True), _PANELS.items(), strict=True):
@@ -34,7 +34,8 @@ def draw(confirm: dict[str, Any], file: Path) -> None:
     rounds = len(turns[SPOOLER])
     note = f"{MANY} connections, bodies of 1 KiB; medians of {rounds} rounds in turns, lines: the middle half"
     figure.supxlabel(note, fontsize=8, x=0.01, ha="left")
-    figure.savefig(file, metadata={"Date": None} if file.suffix == ".svg" else None)
+    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type")) if file.suffix == ".svg" else None
+    figure.savefig(file, metadata=nothing)  # the same file for the same figures
 
 
 def _bars(axes: Axes, turns: Turns, names: list[str], measured: str) -> None:

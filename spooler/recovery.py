@@ -52,8 +52,7 @@ def recover(spool: WebhookSpool, found: Recovered | None = None) -> Recovered:
             counted = True
             found.taken_up.append(put_back(spool, name))
         except ONE_FILES_ERRORS as error:  # no reason to hold up the rest
-            about = {"webhook": spool.webhook, "id": spool.identify(State.PROCESSING, name), "file": name}
-            get_logger().error("left alone", **about, reason=str(error))
+            _leave_alone(spool, State.PROCESSING, name, error)
             found.left[name] = counted
     _count_lost_claims(spool, found)
     if not found.left:
@@ -138,9 +137,17 @@ def _count_lost_claims(spool: WebhookSpool, found: Recovered) -> None:
         if spool.path(State.PROCESSING, name).exists():
             continue  # left alone
         for state in (State.INCOMING, State.RETRY):
-            if spool.path(state, name).exists() and not _is_told_of(mark, spool.log_lines(state, name)):
-                spool.record(state, name, mark.interrupted(), sync=True)
-                found.taken_up.append(name)
+            try:
+                if spool.path(state, name).exists() and not _is_told_of(mark, spool.log_lines(state, name)):
+                    spool.record(state, name, mark.interrupted(), sync=True)
+                    found.taken_up.append(name)
+            except ONE_FILES_ERRORS as error:
+                _leave_alone(spool, state, name, error)
+
+
+def _leave_alone(spool: WebhookSpool, state: State, name: str, error: OSError) -> None:
+    about = {"webhook": spool.webhook, "id": spool.identify(state, name), "file": name}
+    get_logger().error("left alone", **about, reason=str(error))
 
 
 def _is_told_of(mark: running.Mark, lines: Sequence[history.Line]) -> bool:

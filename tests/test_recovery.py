@@ -413,3 +413,16 @@ def test_one_that_somebody_named_by_hand_is_logged_by_its_own_id(make_spool: Mak
         ("taken up again", "id-of-a"),
         ("left alone", "id-of-b"),
     ]
+
+
+def test_an_odd_log_beside_one_whose_claim_was_undone_holds_up_no_other(make_spool: MakeSpool) -> None:
+    spool = make_spool()
+    names = [Name(spool.clock.now(), f"id-{number}", "t") for number in range(3)]
+    for number, name in enumerate(names):
+        spool.path(State.INCOMING, str(name)).write_bytes(BODY)
+        leave_mark(spool.folder(State.PROCESSING), str(name), Mark("at", number + 1, "10-x", "v"))
+    os.mkfifo(spool.path(State.INCOMING, log_name(str(names[1]))))
+    with structlog.testing.capture_logs() as logged:
+        found = recover(spool)
+    assert sorted(found.taken_up) == [str(names[0]), str(names[2])]
+    assert [(line["event"], line["file"]) for line in logged] == [("left alone", str(names[1]))]

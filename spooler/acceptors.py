@@ -25,7 +25,7 @@ from spooler.log import get_logger
 from spooler.wake import Wake
 
 _THREADS = 8  # they mostly wait for the disk
-_READ_BYTES = 8 << 10
+_READ_BYTES = 4 << 10
 _LARGE_BYTES = 64 << 10
 _MOMENT_SECONDS = 0.002
 _MOST_HANDED_OVER = 100  # that the loop hasn't looked at yet

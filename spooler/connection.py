@@ -8,8 +8,11 @@ Does not promise: which of many go first; that is `spooler.crowd`'s. To work wit
 it relies on that version's inner parts.
 """
 
+import fcntl
 import socket
+import termios
 import time
+from array import array
 from collections.abc import Callable
 from typing import Any
 
@@ -21,9 +24,8 @@ from spooler.http_requests import ErrorTask, NoRoomError, Parser, Task, count_re
 from spooler.log import get_logger
 
 _LINGER_SECONDS = 2.0
-# While others wait for the room, a request that takes longer than this for its next step is slow.
-_STEP_BYTES = 64 << 10
-_STEP_SECONDS = 0.25
+_STEP_BYTES = 64 << 10  # of a large body; whether we have read it yet or the kernel holds it
+_READ_BYTES = 128 << 10  # at once, of what room was made for
 
 
 class Channel(HTTPChannel):  # type: ignore[misc]
@@ -49,27 +51,38 @@ class Channel(HTTPChannel):  # type: ignore[misc]
 
     def recv(self, buffer_size: int) -> bytes:
         """Read; more at once where room was made for it: among many, each turn of the loop takes long."""
-        wanted = min(self.bytes_to_come, _STEP_BYTES) if self._had_to_wait else 0
+        wanted = min(self.bytes_to_come, _READ_BYTES) if self._had_to_wait else 0
         received: bytes = super().recv(max(buffer_size, wanted))
         return received
 
+    def hold_back(self) -> None:
+        """Read nothing more until there is room; that is nobody's silence."""
+        self.is_held_back = True
+        self.last_activity = time.time()
+
     def let_read(self) -> None:
-        """Go on reading; from now on it's the other side that takes its time."""
+        """Go on reading what had to wait for room."""
         self.is_held_back = False
         self._had_to_wait = True
+        self.begin_step()
+
+    def begin_step(self) -> None:
+        """From now on it's the other side that takes its time."""
         self._step_at = time.monotonic()
         self._step_bytes = self.bytes_coming
 
     def stands_still_since(self, now: float) -> float:
         """Since when the request on its way in has made no step, as far as was looked (monotonic seconds)."""
-        if self.bytes_coming - self._step_bytes >= _STEP_BYTES:
-            self._step_at, self._step_bytes = now, self.bytes_coming
+        unread = 0 if self.is_held_back else _unread_bytes(self.socket)
+        come = self.bytes_coming + unread
+        if come - self._step_bytes >= _STEP_BYTES or 0 < self.bytes_to_come <= unread:
+            self._step_at, self._step_bytes = now, come
         begun: float = self.request.begun
         return max(self._step_at, begun)
 
-    def is_slow(self, now: float) -> bool:
-        """Say whether a request on its way in takes its time, at that moment (monotonic seconds)."""
-        return now - self.stands_still_since(now) > _STEP_SECONDS
+    def is_slow(self, now: float, step_seconds: float) -> bool:
+        """Say whether a request on its way in takes longer for a step, at that moment (monotonic seconds)."""
+        return now - self.stands_still_since(now) > step_seconds
 
     @property
     def bytes_to_come(self) -> int:
@@ -81,6 +94,11 @@ class Channel(HTTPChannel):  # type: ignore[misc]
     def bytes_coming(self) -> int:
         """What a request takes that is on its way in."""
         return self.request.bytes_held if self.request is not None else 0
+
+    @property
+    def bytes_taken(self) -> int:
+        """What a request takes that is on its way in, with what is reserved for the rest of it."""
+        return self.bytes_coming + (0 if self.is_held_back else self.bytes_to_come)
 
     @property
     def bytes_waiting(self) -> int:
@@ -180,3 +198,13 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         if self.request.headers_finished and self.request.command == "POST" and not self.will_close:
             count_refused(self, self.request, Answer.BAD_REQUEST, "too slow")
         self.will_close = True
+
+
+def _unread_bytes(connection: socket.socket) -> int:
+    """Return how much has come that nobody has read. Source: ioctl(2), FIONREAD."""
+    count = array("i", [0])
+    try:
+        fcntl.ioctl(connection, termios.FIONREAD, count)
+    except OSError:  # it is closed
+        return 0
+    return count[0]

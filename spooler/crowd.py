@@ -2,16 +2,17 @@
 
 Owns: how many connections a process holds, how many bytes of requests that aren't answered yet, and who goes
 first when that isn't enough.
-Promises: memory is bounded, whoever sends what how slowly. When it gets scarce, requests take turns: those
-are read on for which there is room to the end, and the others wait in the kernel. Who is small or quick goes
-last: of the requests on their way in, those go that take the most room and have stood still for the longest;
-of the connections, the one that has been silent for the longest. What has come in whole is answered, and
-nothing more is read until there is room.
-Does not promise: fairness between addresses; behind a proxy all have the same one.
+Promises: memory is bounded, whoever sends what how slowly. Requests take turns: those are read on for which
+there is room to the end, and the others wait in the kernel. Of those that don't use their room the one is
+given up first that takes the most and has stood still for the longest; of connections, the one that has been
+silent for the longest. What has come in whole is answered, and nothing more is read until there is room.
+Does not promise: fairness between addresses; behind a proxy all have the same one. Or that a large body is
+read at once when hundreds of others have begun: it may be their turn before.
 """
 
 import time
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from operator import attrgetter
 
 from spooler.connection import Channel
@@ -21,6 +22,10 @@ _MAX_BYTES = 8 << 20
 _BODIES = 4  # of the largest size: room for these there is always
 _ROOM_SHARE = 16  # what is made at once, so that not every byte has to look for room
 _TELL_SECONDS = 10.0
+# So long a request may stand still while another one waits for its room; the more wait, the shorter.
+_PATIENCE_SECONDS = 0.25
+_LEAST_PATIENCE_SECONDS = 0.15
+_PATIENT_WITH = 32  # that wait
 
 
 class Crowd:
@@ -31,6 +36,7 @@ class Crowd:
         self._max_bytes = max(_MAX_BYTES, _BODIES * max_body_bytes)
         self._closed = 0  # connections, of which the log doesn't know yet
         self._tell_at = 0.0
+        self._is_the_latest_next = True
         self.is_full = False
         self.is_scarce = False
 
@@ -45,10 +51,9 @@ class Crowd:
         if self.is_full:  # nothing is read: nobody is silent of his own will, for waitress to close
             for channel in channels:
                 channel.last_activity = time.time()
-        held = waiting + sum(channel.bytes_coming for channel in channels)
-        was_scarce, self.is_scarce = self.is_scarce, held > self._max_bytes // 2
-        if self.is_scarce or was_scarce:
-            self._ration(channels, held)
+        coming = [channel for channel in channels if channel.bytes_coming and not channel.requests]
+        self._ration(coming, self._max_bytes - waiting - sum(channel.bytes_coming for channel in coming))
+        self.is_scarce = any(channel.is_held_back for channel in coming)
         if len(channels) > self._max_connections:
             self._make_places(channels)
         if self._closed and time.monotonic() >= self._tell_at:
@@ -56,41 +61,46 @@ class Crowd:
             get_logger().warning("too many connections", limit=self._max_connections, closed=self._closed)
             self._closed = 0
 
-    def _ration(self, channels: Sequence[Channel], held_bytes: int) -> None:
+    def _ration(self, coming: Sequence[Channel], room: int) -> None:
         """Read on those for which there is room to the end; of those who don't use it, give some up."""
-        coming = [channel for channel in channels if channel.bytes_coming and not channel.requests]
-        if self.is_full or not self.is_scarce:
-            for channel in coming:  # that nothing is read, or was, is nobody's slowness
-                channel.let_read()
-            if held_bytes <= self._max_bytes:
-                return
-        room = self._max_bytes - held_bytes
-        for channel in sorted(coming, key=_in_turn):
+        if self.is_full:
+            for channel in coming:  # that nothing is read is nobody's slowness
+                channel.begin_step()
+        for channel in self._in_turn(coming):
             if channel.bytes_to_come <= room:
                 room -= channel.bytes_to_come
                 if channel.is_held_back:
                     channel.let_read()
+                    self._is_the_latest_next = not self._is_the_latest_next
             else:
-                channel.is_held_back = True
-        self._make_room(coming, held_bytes)
+                channel.hold_back()
+        self._make_room(coming, room)
 
-    def _make_room(self, coming: Sequence[Channel], held_bytes: int) -> None:
-        now = time.monotonic()
-        wanted = max((one.bytes_to_come for one in coming if one.is_held_back), default=0)
-        room = self._max_bytes - held_bytes - sum(one.bytes_to_come for one in coming if not one.is_held_back)
-        if room >= 0 and not wanted:
+    def _in_turn(self, coming: Sequence[Channel]) -> Iterator[Channel]:
+        """Give first who is being read, the nearly whole first; then who waits.
+
+        Of these by turns the latest, for all others have had time to come in, and the earliest, so that
+        those who came a moment before a flood don't wait for its end.
+        """
+        waiting = deque(sorted((one for one in coming if one.is_held_back), key=attrgetter("request.begun")))
+        yield from sorted((one for one in coming if not one.is_held_back), key=attrgetter("bytes_to_come"))
+        while waiting:
+            yield waiting.pop() if self._is_the_latest_next else waiting.popleft()
+
+    def _make_room(self, coming: Sequence[Channel], room: int) -> None:
+        """Of those who don't use their room give up as many as are in the way; `room` is what is left now."""
+        waiting = [channel for channel in coming if channel.is_held_back]
+        if room >= 0 and not waiting:
             return
+        now = time.monotonic()
+        patience = _PATIENCE_SECONDS * min(1.0, _PATIENT_WITH / max(1, len(waiting)))
+        patience = max(patience, _LEAST_PATIENCE_SECONDS)
         reading = [channel for channel in coming if not channel.is_held_back]
-        greedy = sorted(
-            # Where all wait for room, nobody would ever get any.
-            (one for one in reading or coming if held_bytes > self._max_bytes or one.is_slow(now)),
-            # Time counts for more than size: a large body that comes in swiftly is an honest sender's.
-            key=lambda one: (one.bytes_coming + one.bytes_to_come) * (now - one.stands_still_since(now)) ** 2,
-        )
-        while greedy and room < max(wanted, self._max_bytes // _ROOM_SHARE):
-            channel = greedy.pop()
-            room += channel.bytes_coming + channel.bytes_to_come
-            channel.refuse_for_want_of_room()
+        slow = [one for one in reading or coming if one.is_slow(now, patience)]
+        # Where all wait for room, nobody would ever get any: then it is made for one.
+        wanted = (sum if reading else max)(one.bytes_to_come for one in waiting or coming)
+        room = _give_up(slow, room, min(wanted, self._max_bytes), now)
+        _give_up([one for one in coming if one.request], room, 0, now)
 
     def _make_places(self, channels: Sequence[Channel]) -> None:
         silent = sorted((one for one in channels if one.is_dispensable), key=attrgetter("last_activity"))
@@ -100,10 +110,12 @@ class Crowd:
             self._closed += 1
 
 
-def _in_turn(channel: Channel) -> tuple[bool, float]:
-    """Sort first who is being read, the nearly whole first; then who waits, the latest first: all others
-    have had time to come in.
-    """
-    if channel.is_held_back:
-        return True, -channel.request.begun
-    return False, channel.bytes_to_come
+def _give_up(channels: Iterable[Channel], room: int, wanted: int, now: float) -> int:
+    """Give up the greediest of these until there is the room that is wanted; return what there is then."""
+    # Time counts for more than size: a large body that comes in swiftly is an honest sender's.
+    greedy = sorted(channels, key=lambda one: one.bytes_taken * (now - one.stands_still_since(now)) ** 2)
+    while greedy and room < wanted:
+        channel = greedy.pop()
+        room += channel.bytes_taken
+        channel.refuse_for_want_of_room()
+    return room

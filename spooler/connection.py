@@ -25,7 +25,7 @@ from spooler.log import get_logger
 
 _LINGER_SECONDS = 2.0
 _STEP_BYTES = 64 << 10  # of a large body; whether we have read it yet or the kernel holds it
-_READ_BYTES = 128 << 10  # at once, of what room was made for
+_READ_BYTES = 128 << 10  # at once, of a body for which there is room
 
 
 class Channel(HTTPChannel):  # type: ignore[misc]
@@ -37,7 +37,6 @@ class Channel(HTTPChannel):  # type: ignore[misc]
     request: Any = None  # on its way in
     lingers = False  # what the sender is still sending is to be read before the connection is closed
     is_held_back = False  # until there is room for the rest of its request
-    _had_to_wait = False  # for room
     _step_at = 0.0  # when the last one was seen, or it was let read on (monotonic seconds)
     _step_bytes = 0  # that had come in by then
     _lingers_until: float | None = None
@@ -50,9 +49,8 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         return self._may_read() and not self.is_held_back and bool(super().readable())
 
     def recv(self, buffer_size: int) -> bytes:
-        """Read; more at once where room was made for it: among many, each turn of the loop takes long."""
-        wanted = min(self.bytes_to_come, _READ_BYTES) if self._had_to_wait else 0
-        received: bytes = super().recv(max(buffer_size, wanted))
+        """Read; more at once of a large body: among many, each turn of the loop takes long."""
+        received: bytes = super().recv(max(buffer_size, min(self.bytes_to_come, _READ_BYTES)))
         return received
 
     def hold_back(self) -> None:
@@ -63,7 +61,6 @@ class Channel(HTTPChannel):  # type: ignore[misc]
     def let_read(self) -> None:
         """Go on reading what had to wait for room."""
         self.is_held_back = False
-        self._had_to_wait = True
         self.begin_step()
 
     def begin_step(self) -> None:

@@ -90,7 +90,7 @@ class Crowd:
     def _make_room(self, coming: Sequence[Channel], room: int) -> None:
         """Of those who don't use their room give up as many as are in the way; `room` is what is left now."""
         waiting = [channel for channel in coming if channel.is_held_back]
-        if room >= 0 and not waiting:
+        if not coming or (room >= 0 and not waiting):
             return
         now = time.monotonic()
         patience = _PATIENCE_SECONDS * min(1.0, _PATIENT_WITH / max(1, len(waiting)))

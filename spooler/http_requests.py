@@ -76,9 +76,11 @@ class Parser(HTTPRequestParser):  # type: ignore[misc] # waitress ships no types
         return max(0, whole - self.body_bytes_received)
 
     def drop(self) -> None:
-        """Give back what its body takes."""
+        """Give back what it takes."""
         self.close()
         self.body_rcv = None
+        self.header_plus = b""
+        self.header_bytes_received = 0
 
     @property
     def body_bytes_received(self) -> int:

@@ -626,6 +626,13 @@ MUTATIONS = (
     ),
     Mutation(
         BOUNDED,
+        "what is no valid request keeps its header until it is answered",
+        "http_requests.py",
+        (("        self.header_bytes_received = 0\n", ""),),
+        ("test_crowd.py::test_what_is_no_valid_request_takes_no_room_while_it_waits_for_its_answer",),
+    ),
+    Mutation(
+        BOUNDED,
         "who came before a flood waits for its end",
         "crowd.py",
         (

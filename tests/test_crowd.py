@@ -103,11 +103,18 @@ def test_while_much_waits_for_its_answer_the_rest_waits_too_and_is_not_given_up(
     assert statuses == {200: 12}
 
 
-def test_what_is_no_valid_request_takes_no_room_while_it_waits_for_its_answer() -> None:
+@pytest.mark.parametrize(
+    ("bad", "count"),
+    [
+        (head(b"", CHUNKED) + b"80000\r\n" + b"a" * 0x80000 + b"no end of a chunk", 24),
+        (head(b"", "X-Note: " + "a" * 15_000, " folded"), 600),
+    ],
+    ids=["bodies", "headers"],
+)
+def test_what_is_no_valid_request_takes_no_room_while_it_waits_for_its_answer(bad: bytes, count: int) -> None:
     gate = Gate()
     bound = socket.create_server((HOST, 0))
     address = bound.getsockname()[:2]
-    bad_end = head(b"", CHUNKED) + b"80000\r\n" + b"a" * 0x80000 + b"no end of a chunk"
     body = make_body()
 
     def invalid() -> int:
@@ -119,10 +126,10 @@ def test_what_is_no_valid_request_takes_no_room_while_it_waits_for_its_answer() 
         for connection in busy:  # all the threads that answer what is no valid request
             connection.sendall(head(body) + body)
             assert gate.begun.acquire(timeout=PATIENCE_SECONDS)
-        with held(address, 24, bad_end) as bad:  # more than all may hold
-            wait_until(lambda: invalid() == 24, "all were read to where they are no valid requests")
+        with held(address, count, bad) as held_up:  # more than all may hold
+            wait_until(lambda: invalid() == count, "all were read to where they are no valid requests")
             gate.may_answer.set()
-            assert {status_of(read_all(connection)) for connection in bad} == {400}
+            assert {status_of(read_all(connection)) for connection in held_up} == {400}
         assert {status_of(read_all(connection)) for connection in busy} == {200}
 
 

@@ -45,11 +45,21 @@ class Backlog:
         self._member_of: dict[str, Lanes] = {}
         self._entered_as: dict[str, str] = {}  # name -> order; a name may come again, with another
         self._unreadable: set[str] = set()  # their lanes couldn't be looked up
+        self._until = ""  # what sorts behind it waits for a further update; empty: nothing does
 
     @property
     def has_unread(self) -> bool:
         """Whether there is more to look at without listing the folder again."""
         return bool(self._unread)
+
+    @property
+    def unread(self) -> int:
+        """How many are known here whose lanes nobody has looked up yet, or somewhat more."""
+        return len(self._unread)
+
+    def is_read(self, name: str) -> bool:
+        """Say whether somebody tried to look up a name's lanes already."""
+        return name in self._member_of or name in self._unreadable
 
     @property
     def next_due(self) -> float | None:
@@ -69,8 +79,13 @@ class Backlog:
         """Yield all that isn't settled, as far as is known here."""
         return chain(self._incoming, self._running, self._retry)
 
-    def update(self, incoming: Iterable[str], retry: Mapping[str, float]) -> None:
-        """Take in what the folders hold now: names in `incoming/`, and names with due times in `retry/`."""
+    def update(self, incoming: Iterable[str], retry: Mapping[str, float], until: str = "") -> None:
+        """Take in what the folders hold now: names in `incoming/`, and names with due times in `retry/`.
+
+        until: there may be more behind it that isn't told of yet, so that nothing behind it is given; empty
+            where there isn't.
+        """
+        self._until = until
         incoming = set(incoming) - self._running
         unreadable, self._unreadable = self._unreadable, set()
         for name in unreadable:
@@ -105,10 +120,14 @@ class Backlog:
             if self._retry.get(name) == due:
                 heapq.heappush(self._ready, (self._order(name), name))
         while self._ready or self._unread:
-            if not self._unread or (self._ready and self._ready[0] < self._unread[-1]):
-                order, name = heapq.heappop(self._ready)
+            is_unread = not self._ready or (bool(self._unread) and self._unread[-1] <= self._ready[0])
+            order, name = self._unread[-1] if is_unread else self._ready[0]
+            if self._until and order > self._until:
+                return None
+            if is_unread:
+                self._unread.pop()
             else:
-                order, name = self._unread.pop()
+                heapq.heappop(self._ready)
             state = self._state(name, now)
             if state is None or not self._may_run(state, name):
                 continue

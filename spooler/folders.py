@@ -10,7 +10,8 @@ Does not promise: that a file is still there when its name is used.
 import errno
 import fcntl
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -19,7 +20,8 @@ from typing import NamedTuple
 
 from spooler import durable, history, latest
 from spooler.clock import Clock, SystemClock
-from spooler.name import HIDDEN, Name, identify, is_notification, log_name, stamp, stamp_of
+from spooler.foremost import Foremost
+from spooler.name import HIDDEN, Name, has_pattern, identify, is_notification, log_name, stamp, stamp_of
 from spooler.notification import Notification
 from spooler.state import ACTIVE, State
 from spooler.units import format_size
@@ -38,11 +40,15 @@ class Listing(NamedTuple):
     odd: names that look like notifications but are no regular files.
     complete_to: every name that sorts before this stamp and was stored before the listing is in it. A
         later one may be there while an older one, stored meanwhile, was missed.
+    limit: where only the first were asked for, the last of these; empty where that is all there was.
+    beyond: how many names that sort behind it were passed over.
     """
 
     names: list[str]
     odd: list[str]
     complete_to: str
+    limit: str = ""
+    beyond: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,10 +119,17 @@ class WebhookFolders:
         """Whether an administrator holds the processor back."""
         return is_there(f"{self.root}/{self.webhook}/{PAUSED}")
 
-    def listing(self, state: State) -> Listing:
-        """List a state's folder (not `done/`, which is by day). Raises: OSError."""
+    def listing(
+        self, state: State, *, most: int = sys.maxsize, is_known: Callable[[str], bool] = lambda _name: False
+    ) -> Listing:
+        """List a state's folder (not `done/`, which is by day). Raises: OSError.
+
+        most: of the names that a receiver gave, only so many, the first. is_known: those that are listed all
+            the same, and don't count, like those that a person gave.
+        """
         names: list[str] = []
         odd: list[str] = []
+        foremost = Foremost(most)
         with durable.opened_folder(self.folder(state)) as folder:
             # RACE: whoever holds the lock has stamped a name that isn't visible yet; see `_publish`.
             fcntl.flock(folder, fcntl.LOCK_EX)
@@ -124,9 +137,17 @@ class WebhookFolders:
             fcntl.flock(folder, fcntl.LOCK_UN)
             with os.scandir(folder) as entries:
                 for entry in entries:
-                    if is_notification(entry.name):
-                        (names if entry.is_file(follow_symlinks=False) else odd).append(entry.name)
-        return Listing(sorted(names), sorted(odd), complete_to)
+                    name = entry.name
+                    if not is_notification(name):
+                        continue
+                    if not entry.is_file(follow_symlinks=False):
+                        odd.append(name)
+                    elif is_known(name) or not has_pattern(name):
+                        names.append(name)
+                    else:
+                        foremost.add(name)
+        first, beyond = foremost.names(), foremost.passed_over
+        return Listing(sorted(names + first), sorted(odd), complete_to, first[-1] if beyond else "", beyond)
 
     def newest_waiting(self) -> datetime | None:
         """Return the latest stamp of all that isn't settled; None if there is none.

@@ -67,6 +67,11 @@ def stamp_of(file_name: str) -> str:
     return found[1] if found and _is_date(found[1][:8]) else ""
 
 
+def has_pattern(file_name: str) -> bool:
+    """Say whether `Name.parse` would give the parts of a name; for passes over a million names."""
+    return _PATTERN.fullmatch(file_name) is not None and _is_date(file_name[:8])
+
+
 @lru_cache(maxsize=1024)  # a million names are of few days
 def _is_date(digits: str) -> bool:
     try:

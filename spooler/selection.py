@@ -12,6 +12,7 @@ from datetime import datetime
 from pathlib import Path
 
 from spooler.folders import Place, WebhookFolders
+from spooler.foremost import Foremost
 from spooler.name import LOG_SUFFIX, SUFFIX
 from spooler.notification import UNKNOWN_TYPE, Notification
 from spooler.state import State
@@ -85,17 +86,11 @@ def _in_order(folders: WebhookFolders, state: State, day: str) -> Iterator[str]:
 
 def _next_slice(folders: WebhookFolders, state: State, day: str, after: str) -> list[str]:
     """Return the first names that sort after one, sorted."""
-    names: list[str] = []
-    limit = ""  # names beyond it are of a later slice
+    foremost = Foremost(_SLICE)
     for entry in folders.notifications(state, day):
-        if entry.name > after and (not limit or entry.name < limit):
-            names.append(entry.name)
-            if len(names) == 2 * _SLICE:
-                names.sort()
-                del names[_SLICE:]
-                limit = names[-1]
-    names.sort()
-    return names[:_SLICE]
+        if entry.name > after:
+            foremost.add(entry.name)
+    return foremost.names()
 
 
 @dataclass(slots=True)

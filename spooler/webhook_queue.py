@@ -129,6 +129,7 @@ class WebhookQueue:
         """Return how many are where, and what holds them back, in one line."""
         waiting, running, in_retry = self._backlog.counts
         held = f" (held back: {self._held})" if self._held else ""
+        waiting += self._intake.beyond
         return f"{self._webhook.name}: {waiting} waiting, {running} running, {in_retry} to be retried{held}"
 
     def idle_seconds(self, *, workers_free: bool) -> float:
@@ -146,7 +147,7 @@ class WebhookQueue:
 
     def _next_look(self) -> float:
         """Return when to look, in monotonic seconds. A hint that came too early isn't forgotten."""
-        if self._hinted and not self._backlog.has_unread:
+        if (self._hinted and not self._backlog.has_unread) or self._intake.is_short:
             return min(self._hints_count_from, self._look_at)
         return self._look_at
 

@@ -815,6 +815,33 @@ MUTATIONS = (
         ("test_clock.py::test_one_who_puts_back_one_after_another_holds_up_the_rest_for_a_while_only",),
     ),
     Mutation(
+        ORDER,
+        "what waits in retry/ overtakes those of a large incoming/ that aren't remembered",
+        "backlog.py",
+        (("            if self._until and order > self._until:\n", "            if False:\n"),),
+        (
+            "test_large_backlog.py::"
+            "test_a_due_retry_does_not_overtake_an_older_one_of_its_contact_that_lies_far_back",
+        ),
+    ),
+    Mutation(
+        ORDER,
+        "what lies behind the first of a large incoming/ is passed on though an older one may be missing",
+        "intake.py",
+        (("min(incoming.complete_to, self._limit or incoming.complete_to)", "incoming.complete_to"),),
+        (
+            "test_large_backlog.py::"
+            "test_of_two_that_are_put_back_far_behind_the_older_goes_first_though_it_was_missed_at_first",
+        ),
+    ),
+    Mutation(
+        KEPT,
+        "those that are held take the room of those that could run",
+        "intake.py",
+        ((", is_known=self.backlog.is_read", ""),),
+        ("test_large_backlog.py::test_those_that_are_held_keep_nobody_from_being_remembered",),
+    ),
+    Mutation(
         DURABLE,
         "a sync of the folder that fails is taken for one that didn't",
         "durable.py",

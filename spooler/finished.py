@@ -8,19 +8,18 @@ What a person dropped is finished: nothing is to be run for it, nor for a repeat
 Does not promise: to know what isn't in `done/`. What failed has no part in this.
 """
 
-import hashlib
 import os
 from array import array
-from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from pathlib import Path
 from threading import Lock
 
 from spooler import history
 from spooler.folders import is_there
-from spooler.name import Name, is_notification, log_name
+from spooler.name import SUFFIX, Name, log_name, stamp
 from spooler.notification import Notification
 from spooler.spool import WebhookSpool
 from spooler.state import State
@@ -32,7 +31,7 @@ REPEATS = "repeats"  # member of a log line: the file that this one repeats
 
 
 class _Day:
-    """The ids in one day's folder: in each bucket digests, sorted, and in step with them when they came."""
+    """The ids in one day's folder: in each bucket their digests, and in step with them when they came."""
 
     __slots__ = ("_digests", "_received")
 
@@ -44,19 +43,22 @@ class _Day:
         bucket = digest % _BUCKETS
         digests, moments = self._digests[bucket], self._received[bucket]
         if digests is None or moments is None:
-            digests = self._digests[bucket] = array("Q")
+            digests = self._digests[bucket] = array("q")
             moments = self._received[bucket] = array("q")
-        at = bisect_left(digests, digest)
-        if received not in moments[at : bisect_right(digests, digest, at)]:
-            digests.insert(at, digest)
-            moments.insert(at, received)
+        digests.append(digest)
+        moments.append(received)
 
-    def find(self, digest: int) -> Sequence[int]:
+    def find(self, digest: int) -> Iterator[int]:
         bucket = digest % _BUCKETS
         digests, moments = self._digests[bucket], self._received[bucket]
         if digests is None or moments is None:
-            return ()
-        return moments[bisect_left(digests, digest) : bisect_right(digests, digest)]
+            return
+        # A million in a day are 250 in a bucket: to search it takes microseconds, and to sort it as well for
+        # each name would have a start take seconds.
+        at = -1
+        for _ in range(digests.count(digest)):
+            at = digests.index(digest, at + 1)
+            yield moments[at]
 
 
 class FinishedIds:
@@ -66,7 +68,8 @@ class FinishedIds:
         self._spool = spool
         self._window_seconds = window_seconds
         self._days: dict[str, _Day] = {}
-        self._types: set[str] = set()  # that were seen: a repeat may have another type than what it repeats
+        # The ends of names that were seen: a repeat may have another type than what it repeats.
+        self._kinds: set[str] = set()
         self._seen_ns: int | None = None  # when `done/` itself changed last, before its days were indexed
         self._lock = Lock()  # RACE: several workers settle at once
 
@@ -75,12 +78,13 @@ class FinishedIds:
         count = 0
         with self._lock:
             self._seen_ns = self._changed_ns()  # RACE: before listing, so that nothing is missed for good
-            days = self._days_in_window()
-            self._days = {day: index for day, index in self._days.items() if day in days}
-            for day in days:
+            # RACE: what another worker moves here meanwhile, it adds when the lock is free.
+            self._days = {}
+            for day in self._days_in_window():
                 for entry in self._spool.entries(State.DONE, day):
-                    if is_notification(entry.name):
-                        self._insert(entry.name, day)
+                    name = entry.name
+                    if name.endswith(SUFFIX):
+                        self._insert(name, day)
                         count += 1
         return count
 
@@ -90,13 +94,18 @@ class FinishedIds:
             self._insert(file_name, self._spool.today)
 
     def _insert(self, file_name: str, day: str) -> None:
-        name = Name.parse(file_name)
-        if name is None or self._window_seconds <= 0:
+        if self._window_seconds <= 0:
             return
-        self._types.add(name.type)
+        # A name that is only nearly of the pattern gets in too. It is that of no file which is asked for.
+        try:
+            moment, identifier, kind = file_name.split("_", 2)
+            received = _minute(moment[:13]) + int(moment[13:15] + moment[16:22])
+        except ValueError:
+            return
+        self._kinds.add(kind)
         if day not in self._days:
             self._days[day] = _Day()
-        self._days[day].insert(_digest(name.id), _microseconds(name.received))
+        self._days[day].insert(hash(identifier), received)
 
     def _changed_ns(self) -> int:
         return os.stat(self._spool.folder(State.DONE)).st_mtime_ns  # noqa: PTH116 - for each notification
@@ -128,9 +137,9 @@ class FinishedIds:
         """Return when the files of this id were received, in microseconds of the epoch, and in which day's
         folder they are, oldest first.
         """
-        digest = _digest(name.id)
+        digest = hash(name.id)
         with self._lock:
-            return sorted((found, day) for day, index in self._days.items() for found in index.find(digest))
+            return sorted({(found, day) for day, index in self._days.items() for found in index.find(digest)})
 
     def _was_brought_back(self, file_name: str) -> bool:
         """Say whether a person put it into done/ by hand, or took it out: something of it is still there."""
@@ -144,8 +153,9 @@ class FinishedIds:
     def _find(self, name: Name, received: int, day: str) -> Path | None:
         """Return the file of this id that came then, if it is there and counts."""
         moment = _EPOCH + timedelta(microseconds=received)
-        for kind in (name.type, *(self._types - {name.type})):
-            path = self._spool.path(State.DONE, str(Name(moment, name.id, kind)), day)
+        own = f"{name.type}{SUFFIX}"
+        for kind in (own, *(self._kinds - {own})):
+            path = self._spool.path(State.DONE, f"{stamp(moment)}_{name.id}_{kind}", day)
             if path.exists():
                 return path if self._counts(path) else None
         return None
@@ -191,5 +201,7 @@ def _microseconds(moment: datetime) -> int:
     return (moment - _EPOCH) // _MICROSECOND
 
 
-def _digest(identifier: str) -> int:
-    return int.from_bytes(hashlib.blake2b(identifier.encode(), digest_size=8).digest())
+@lru_cache(maxsize=4096)  # more than two days have
+def _minute(text: str) -> int:
+    """Return when a minute began, written as in a name, in microseconds of the epoch. Raises: ValueError."""
+    return _microseconds(datetime.fromisoformat(f"{text}00Z"))

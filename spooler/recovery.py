@@ -157,8 +157,14 @@ def _is_told_of(mark: running.Mark, lines: Sequence[history.Line]) -> bool:
 
 def _orphaned_logs(spool: WebhookSpool) -> Iterator[Path]:
     for state in ACTIVE:
-        for log in spool.folder(state).glob(f"*{LOG_SUFFIX}"):
-            if not log.name.startswith(HIDDEN) and not log.with_suffix(SUFFIX).exists():
+        logs = [
+            entry.name
+            for entry in spool.entries(state)
+            if entry.name.endswith(LOG_SUFFIX) and not entry.name.startswith(HIDDEN)
+        ]
+        for name in logs:
+            log = spool.path(state, name)
+            if not log.with_suffix(SUFFIX).exists():
                 yield log
 
 

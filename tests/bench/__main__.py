@@ -100,17 +100,17 @@ def wake_up(folder: Path | None, json_file: Path | None, count: int, pause: floa
 @click.option(
     "--seconds", default=2, type=click.IntRange(1), help="How long notifications come in meanwhile."
 )
+@click.option("--scripts", default=500, type=click.IntRange(2, backlog.FEW), help="So many are timed.")
+@click.option("--bodies", default=6_000, type=click.IntRange(1), help="So many different notifications.")
 @click.option("--done", is_flag=True, help="Files that are done today, in place of waiting ones.")
 @_options
-def backlog_(  # noqa: PLR0917 - click gives them by name
-    folder: Path | None, json_file: Path | None, rounds: int, files: int, seconds: int, done: bool
-) -> None:
+def backlog_(folder: Path | None, json_file: Path | None, rounds: int, files: int, **plan: Any) -> None:
     """Very many files waiting, against 1,000: the first script, scripts a second, memory, confirming."""
     programs.demand(backlog.PROGRAMS)
     with workplace(folder) as place:
         about = report.machine(place)
-        turns = backlog.measure(place, rounds, files, seconds, done=done)
-    title = "done today" if done else "backlog"
+        turns = backlog.measure(place, rounds, files, backlog.Plan(**plan))
+    title = "done today" if plan["done"] else "backlog"
     report.show(title, turns)
     aims = backlog.aims(turns, files)
     report.show_aims(aims)

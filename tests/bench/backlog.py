@@ -6,6 +6,7 @@ Owns: the comparison of a large backlog with one of 1,000, and of a day with ver
 import itertools
 import os
 import time
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -21,16 +22,26 @@ from spooler.clock import SystemClock
 PROGRAMS = ("gcc", "wrk")
 FEW = 1_000
 _MANY = 50_000
-_SCRIPTS = 500  # of which the throughput is measured
-_BODIES = 6_000
 
 
-def measure(folder: Path, rounds: int, files: int, seconds: int, *, done: bool) -> Turns:
-    """Return the turns with few files and with many, waiting or done today; each makes its own."""
-    sender, program = Sender.make(folder, _BODIES), build("stamp.c", folder)
+@dataclass(frozen=True)
+class Plan:
+    """What is measured in a turn: the start of so many scripts; confirming so many bodies, for so long.
+
+    done: there are files that are done today, in place of waiting ones.
+    """
+
+    scripts: int
+    bodies: int
+    seconds: int
+    done: bool
+
+
+def measure(folder: Path, rounds: int, files: int, plan: Plan) -> Turns:
+    """Return the turns with few files and with many; each makes its own."""
+    sender, program = Sender.make(folder, plan.bodies), build("stamp.c", folder)
     measures: dict[str, Measure] = {
-        name(count): partial(_with, count, done=done, program=program, sender=sender, seconds=seconds)
-        for count in (FEW, files)
+        name(count): partial(_with, count, plan, program, sender) for count in (FEW, files)
     }
     return take_turns(measures, rounds, folder, f"{files:,} files")
 
@@ -40,23 +51,23 @@ def name(files: int) -> str:
     return f"{files:,} files"
 
 
-def _with(files: int, folder: Path, *, done: bool, program: Path, sender: Sender, seconds: int) -> Figures:
+def _with(files: int, plan: Plan, program: Path, sender: Sender, folder: Path) -> Figures:
     shop = Workshop.make(folder, program, sender)
-    if done:
+    if plan.done:
         fill(shop.webhook / "done" / f"{SystemClock().now():%Y-%m-%d}", files)
-    fill(shop.webhook / "incoming", FEW if done else files)
+    fill(shop.webhook / "incoming", FEW if plan.done else files)
     if files >= _MANY:
         os.sync()  # or the first syncs would have to wait for all of these
     begun = time.monotonic_ns()
     with running(shop.command("process"), folder / "log", shop.environment) as process:
         wait_until(shop.started, "the first script starts", each_seconds=0.002)
-        wait_until(lambda: shop.started() >= _SCRIPTS, "scripts run", each_seconds=0.02)
+        wait_until(lambda: shop.started() >= plan.scripts, "scripts run", each_seconds=0.02)
         peak_bytes = _peak_bytes(process.pid)
         used = processor_seconds([process])
     stamps = shop.stamps()
-    scripts = stamps[:_SCRIPTS]
+    scripts = stamps[: plan.scripts]
     (shop.webhook / "paused").touch()
-    confirmed = _confirm(shop, sender, seconds)
+    confirmed = _confirm(shop, sender, plan.seconds)
     slowest = max(later - earlier for earlier, later in itertools.pairwise(scripts))
     return {
         "first_script_s": (stamps[0] - begun) / 1e9,

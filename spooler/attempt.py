@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from spooler import history, measures, running
+from spooler import durable, history, measures, running
 from spooler.config import Webhook
 from spooler.dropins import Script
 from spooler.keeper import Keeper
@@ -111,10 +111,10 @@ class Attempt:
         environment = self._environment(path, notification, attempt)
         if self.keeper is not None:
             return self.keeper.run(script, path, environment, self.webhook.processing.timeout)
-        with self.folders.given() as folder, path.open("rb") as body:
+        with self.folders.given() as folder, durable.opened_file(path) as body:
             return self.runner.run(
                 script.path,
-                body=body.fileno(),
+                body=body,
                 environment=environment,
                 folder=folder,
                 timeout_seconds=self.webhook.processing.timeout,

@@ -69,6 +69,25 @@ def write_hidden(folder: int, hidden: str, content: bytes, *, sync: bool) -> Non
         os.close(descriptor)
 
 
+@contextmanager
+def opened_file(path: Path | str) -> Iterator[int]:
+    """Open a file to be read, or to be handed on; gives its descriptor. Raises: OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def read_all(descriptor: int, expected_bytes: int) -> bytes:
+    """Return all that is left to read in a file, however large it is meanwhile. Raises: OSError."""
+    # What `open` makes of a descriptor asks the kernel five times as much, for each of many small files.
+    chunks = []
+    while chunk := os.read(descriptor, max(expected_bytes, 1 << 12)):
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
 def write_all(descriptor: int, content: bytes) -> None:
     """Write all of `content`, however many calls that takes. Raises: OSError."""
     rest = memoryview(content)

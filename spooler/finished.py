@@ -70,6 +70,7 @@ class FinishedIds:
         self._days: dict[str, _Day] = {}
         # The ends of names that were seen: a repeat may have another type than what it repeats.
         self._kinds: set[str] = set()
+        self._all_days: list[str] = []  # that there were then, whether the window reaches into them or not
         self._seen_ns: int | None = None  # when `done/` itself changed last, before its days were indexed
         self._lock = Lock()  # RACE: several workers settle at once
 
@@ -80,6 +81,7 @@ class FinishedIds:
             self._seen_ns = self._changed_ns()  # RACE: before listing, so that nothing is missed for good
             # RACE: what another worker moves here meanwhile, it adds when the lock is free.
             self._days = {}
+            self._all_days = self._spool.days()
             for day in self._days_in_window():
                 for entry in self._spool.entries(State.DONE, day):
                     name = entry.name
@@ -105,6 +107,8 @@ class FinishedIds:
         self._kinds.add(kind)
         if day not in self._days:
             self._days[day] = _Day()
+            if day not in self._all_days:  # it began just now; two changes may have one and the same time
+                self._all_days.append(day)
         self._days[day].insert(hash(identifier), received)
 
     def _changed_ns(self) -> int:
@@ -189,7 +193,8 @@ class FinishedIds:
     def _days_in_window(self) -> list[str]:
         oldest = self._spool.clock.now() - timedelta(seconds=self._window_seconds)
         first = oldest.date().isoformat()
-        return [day for day in self._spool.days() if day >= first]
+        days = self._spool.days() if self._seen_ns is None else self._all_days
+        return [day for day in days if day >= first]
 
 
 def _last_line(path: Path) -> history.Line:

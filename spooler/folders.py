@@ -172,10 +172,13 @@ class WebhookFolders:
         descriptor = os.open(
             self.where(state, file_name, day), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         )
-        with open(descriptor, "rb", buffering=0) as file:  # noqa: PTH123 - a descriptor has no path
-            if os.fstat(descriptor).st_size > _MAX_BODY_BYTES:
+        try:
+            size = os.fstat(descriptor).st_size
+            if size > _MAX_BODY_BYTES:
                 raise OSError(errno.EFBIG, f"larger than {format_size(_MAX_BODY_BYTES)}", file_name)
-            return file.readall()
+            return durable.read_all(descriptor, size)
+        finally:
+            os.close(descriptor)
 
     def log_lines(self, state: State, file_name: str, day: str = "") -> list[history.Line]:
         """Return the lines of a notification's log. Raises: OSError."""

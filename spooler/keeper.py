@@ -16,7 +16,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from spooler import work_folder
+from spooler import durable, work_folder
 from spooler.channel import Channel
 from spooler.dropins import Script
 from spooler.living import Living, NeverSawError, Run
@@ -110,10 +110,10 @@ class Keeper:
         stamp = _stamp(script.path)
         with ExitStack() as stack:
             folder = stack.enter_context(self.folders.given())
-            with file.open("rb") as body:
+            with durable.opened_file(file) as body:
                 living = self._runner.start(
                     script.path,
-                    body=body.fileno(),
+                    body=body,
                     environment=environment,
                     folder=folder,
                     channel=Channel(),
@@ -131,14 +131,17 @@ class Keeper:
 
     def _take(self, script: Script) -> _Kept | None:
         """Return one that waits for notifications of this script; None if one is to be started."""
-        stamp = _stamp(script.path)
-        self._end_where(
-            lambda kept: (
-                _CHANGED
-                if kept.script.path == script.path and (kept.script, kept.stamp) != (script, stamp)
-                else ""
+        if (
+            self._waiting
+        ):  # RACE: one that another thread lets wait meanwhile is taken if it is of this version
+            stamp = _stamp(script.path)
+            self._end_where(
+                lambda kept: (
+                    _CHANGED
+                    if kept.script.path == script.path and (kept.script, kept.stamp) != (script, stamp)
+                    else ""
+                )
             )
-        )
         with self._lock:
             for kept in self._waiting:
                 if kept.script == script:

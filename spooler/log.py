@@ -36,7 +36,9 @@ def _written(value: object) -> str:
     """
     if isinstance(value, bool):
         return "true" if value else "false"
-    text = printable(str(value))
+    text = value if type(value) is str else str(value)
+    if not text.isprintable():
+        text = printable(text)
     if not _NEEDS_QUOTES.search(text):
         return text
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')

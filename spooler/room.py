@@ -44,12 +44,14 @@ class Room:
         return ""
 
 
-def is_ample(descriptor: int) -> bool:
-    """Say whether there is room for whatever is written for one notification, where an open file is.
+def is_ample(place: Path | int) -> bool:
+    """Say whether there is room for whatever is written for one notification, where a folder or a file is.
+
+    place: its path, or a descriptor.
 
     With less of it nothing is used again: what is made anew fails on a full disk, and so nothing is run whose
     end could not be written down. Raises: OSError.
     """
-    disk = os.fstatvfs(descriptor)
+    disk = os.statvfs(place)
     has_inodes = not disk.f_files or disk.f_favail >= _MIN_INODES
     return has_inodes and disk.f_bavail * disk.f_frsize >= _AMPLE_BYTES

@@ -86,7 +86,7 @@ def sweep(processing: Path) -> None:
 
 def _identity(path: Path) -> tuple[int, ...]:
     """Return what changes with whatever is done to a folder or in it. Raises: OSError."""
-    status = path.lstat()
+    status = os.lstat(path)
     return (status.st_dev, status.st_ino, status.st_mode, status.st_uid, status.st_gid, status.st_ctime_ns)
 
 
@@ -96,12 +96,8 @@ def _is_unchanged(folder: _Folder) -> bool:
         if _identity(folder.path) != folder.identity:
             return False
         # The time of a change is only as fine as the kernel's tick.
-        descriptor = os.open(folder.path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        try:
-            with os.scandir(descriptor) as entries:
-                return next(entries, None) is None and room.is_ample(descriptor)
-        finally:
-            os.close(descriptor)
+        with os.scandir(folder.path) as entries:
+            return next(entries, None) is None and room.is_ample(folder.path)
     except OSError:
         return False
 

@@ -8,13 +8,14 @@ work with another waitress than 3.0: it relies on that version's inner parts.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any
 
 from waitress import task
 from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser, ParsingError, TransferEncodingNotImplemented
-from waitress.utilities import BadRequest, Error
+from waitress.utilities import BadRequest, Error, build_http_date
 
 from spooler.answers import Answer
 from spooler.log import get_logger
@@ -93,13 +94,12 @@ class Parser(HTTPRequestParser):  # type: ignore[misc] # waitress ships no types
         """Let waitress count the bytes on the wire, which nobody asks for."""
 
     def parse_header(self, header_plus: bytes) -> None:
-        lines = header_plus.lower().split(b"\r\n")
-        encodings = [line for line in lines if line.startswith(b"transfer-encoding:")]
-        lengths = [line for line in lines if line.startswith(b"content-length:")]
+        lowered = header_plus.lower()
+        encodings = lowered.count(b"\r\ntransfer-encoding:")
         # TRUST: a proxy in front may pick another of two answers to "where does the body end".
-        if len(encodings) + len(lengths) > 1:
+        if encodings + lowered.count(b"\r\ncontent-length:") > 1:
             raise ParsingError("the end of the body is told twice")
-        if any(line.startswith((b" ", b"\t")) for line in lines):  # no sender needs it, and proxies differ
+        if b"\r\n " in header_plus or b"\r\n\t" in header_plus:  # no sender needs it, and proxies differ
             raise ParsingError("a header that goes on in the next line")
         try:
             super().parse_header(header_plus)
@@ -111,23 +111,48 @@ class Parser(HTTPRequestParser):  # type: ignore[misc] # waitress ships no types
             raise ParsingError(f"HTTP of version {self.version or '0.9'}")
         if encodings and not self.chunked:
             raise ParsingError("Transfer-Encoding before HTTP/1.1")
-        if any(b"," in line for line in encodings):  # more than `chunked`, or that twice
+        if encodings and b"," in lowered.partition(b"\r\ntransfer-encoding:")[2].partition(b"\r\n")[0]:
+            # more than `chunked`, or that twice
             raise ParsingError("more than one Transfer-Encoding")
 
 
 class Task(task.WSGITask):  # type: ignore[misc]
-    """The answer to a valid request."""
+    """The answer to a valid request: one piece, the last on its connection."""
+
+    def execute(self) -> None:
+        answered: list[tuple[str, list[tuple[str, str]]]] = []
+
+        def start_response(status: str, headers: list[tuple[str, str]], _error: object = None) -> None:
+            answered.append((status, headers))
+
+        body = b"".join(self.channel.server.application(self.get_environment(), start_response))
+        ((status, headers),) = answered
+        self.close_on_finish = True
+        self.wrote_header = True
+        self.channel.write_soon(_head(self.version, status, headers, len(body)) + body)
 
     def get_environment(self) -> dict[str, Any]:
         environ: dict[str, Any] = super().get_environment()
         environ[BEGUN] = self.request.begun
         return environ
 
-    def build_response_header(self) -> bytes:
-        # One request for each connection: none can arrive on one that is just being closed.
-        self.request.headers["CONNECTION"] = "close"
-        header: bytes = super().build_response_header()
-        return header
+
+def _head(version: str, status: str, headers: Sequence[tuple[str, str]], length: int) -> bytes:
+    """Return what stands before an answer's body.
+
+    One request for each connection: none can arrive on one that is just being closed.
+    """
+    told = {"Connection": "close", "Content-Length": str(length)}
+    told |= dict(headers)  # of an answer to HEAD, how long its body would be
+    told["Date"] = _date(int(time.time()))
+    lines = [f"{name}: {value}\r\n" for name, value in told.items()]
+    return f"HTTP/{version} {status}\r\n{''.join(lines)}\r\n".encode("latin-1")
+
+
+@lru_cache(maxsize=2)
+def _date(seconds: int) -> str:
+    date: str = build_http_date(seconds)
+    return date
 
 
 class ErrorTask(task.ErrorTask):  # type: ignore[misc]

@@ -5,6 +5,7 @@ Promises: a running keyring never loses its last good keys. Logs `key loaded`, `
 Does not promise: to forget a key whose file is removed; that is the configuration's to say.
 """
 
+import os
 import threading
 import time
 from collections.abc import Sequence
@@ -18,9 +19,9 @@ _Stamp = tuple[int, ...]  # equal for equal content; of one number (the errno) w
 _CLOCK_TICK_NS = 2_000_000_000  # two writes closer than this may bear the same times
 
 
-def _stamp(path: Path) -> _Stamp:
+def _stamp(path: str) -> _Stamp:
     try:
-        found = path.stat()
+        found = os.stat(path)  # noqa: PTH116 - for each notification
     except OSError as error:
         return (error.errno or 0,)
     # st_ctime_ns too: `chmod` mends an unreadable file without touching the other three.
@@ -32,13 +33,14 @@ class _WatchedFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._where = str(path)
         self._refused: _Stamp | None = None
-        self._take(_stamp(path), load_key(path))
+        self._take(_stamp(self._where), load_key(path))
 
     def refresh(self, force: bool) -> None:
         """Read the file again if it may have changed; keep the last good key if it is none any more."""
         # RACE: stat before reading, so that what is written after the stat is seen the next time.
-        stamp = _stamp(self._path)
+        stamp = _stamp(self._where)
         if stamp == self._taken and self._settled and not force:
             self._refused = None  # what was refused is gone: a link or a folder was put back
             return
@@ -47,7 +49,7 @@ class _WatchedFile:
         except KeyFileError as error:
             # Tried again at every call, for the reason may lie outside of the file; reported once.
             if force or stamp != self._refused:
-                get_logger().error("key kept", file=str(self._path), reason=str(error))
+                get_logger().error("key kept", file=self._where, reason=str(error))
             self._refused = stamp
             return
         self._take(stamp, key, quietly=key == self.key and stamp == self._taken and not force)

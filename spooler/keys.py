@@ -11,7 +11,7 @@ import base64
 import codecs
 import hashlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from cryptography import x509
@@ -50,12 +50,21 @@ _TEXT_STRANGERS = {
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A public key, and what people should know about where it came from."""
+    """A public key, and what people should know about where it came from.
+
+    fingerprint: `SHA256:` and the lower-case hex of the SHA-256 of the DER SubjectPublicKeyInfo, the same
+        whatever the key was wrapped in: `openssl pkey -pubin -outform der | sha256sum`.
+    """
 
     public: RSAPublicKey
     name: str  # the file, as the configuration or the command line named it
     kind: str  # of file, in words
     warnings: tuple[str, ...] = ()
+    fingerprint: str = field(init=False, compare=False)  # made once: each notification's line tells it
+
+    def __post_init__(self) -> None:
+        der = self.public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        object.__setattr__(self, "fingerprint", f"SHA256:{hashlib.sha256(der).hexdigest()}")
 
     @property
     def bits(self) -> int:
@@ -66,15 +75,6 @@ class Key:
     def signature_bytes(self) -> int:
         """Length of every signature made with this key."""
         return (self.bits + 7) // 8
-
-    @property
-    def fingerprint(self) -> str:
-        """`SHA256:` and the lower-case hex of the SHA-256 of the DER SubjectPublicKeyInfo.
-
-        The same whatever the key was wrapped in: `openssl pkey -pubin -outform der | sha256sum`.
-        """
-        der = self.public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-        return f"SHA256:{hashlib.sha256(der).hexdigest()}"
 
 
 def load_key(path: Path) -> Key:

@@ -27,7 +27,7 @@ END = datetime(2400, 1, 1, tzinfo=UTC)  # file systems know no time that is much
 def read(folder: Path) -> datetime | None:
     """Return the latest stamp, as the file in `folder` tells; None if nothing does, or nobody may look."""
     with suppress(OSError, OverflowError):
-        nanoseconds = (folder / FILE_NAME).lstat().st_mtime_ns
+        nanoseconds = os.lstat(f"{folder}/{FILE_NAME}").st_mtime_ns
         moment = _EPOCH + timedelta(microseconds=nanoseconds // 1000)
         return moment if moment < END else None
     return None
@@ -44,14 +44,15 @@ def write(folder: Path, moment: datetime) -> bool:
     Returns whether that is noted. If not (the folder is gone, or nobody may write in it), that's no reason
     not to store.
     """
-    path, nanoseconds = folder / FILE_NAME, (moment - _EPOCH) // _MICROSECOND * 1000
+    nanoseconds = (moment - _EPOCH) // _MICROSECOND * 1000
     try:
-        _set(path, nanoseconds)
+        _set(f"{folder}/{FILE_NAME}", nanoseconds)
     except (FileNotFoundError, PermissionError):  # not there yet, or somebody else's; the folder is ours
+        path = folder / FILE_NAME
         try:
             path.unlink(missing_ok=True)
             path.touch(MODE)
-            _set(path, nanoseconds)
+            _set(str(path), nanoseconds)
         except OSError:
             return False
     except OSError:
@@ -59,5 +60,5 @@ def write(folder: Path, moment: datetime) -> bool:
     return True
 
 
-def _set(path: Path, nanoseconds: int) -> None:
+def _set(path: str, nanoseconds: int) -> None:
     os.utime(path, ns=(nanoseconds, nanoseconds), follow_symlinks=False)

@@ -31,6 +31,8 @@ def peer(environ: Environ, trusted_proxy: str) -> str:
         return address
     # TRUST: the shipped proxies write the header over; one that appends has the last word.
     claimed = str(environ.get("HTTP_X_FORWARDED_FOR", "")).rpartition(",")[2].strip()
+    if not claimed:
+        return address
     try:
         found = ipaddress.ip_address(claimed)
     except ValueError:

@@ -170,24 +170,27 @@ class Receiver:
     def _notify(self, endpoint: _Endpoint, environ: dict[str, Any]) -> Answer:
         name = endpoint.webhook.name
         peer = proxy.peer(environ, self._settings.trusted_proxy)
-        log = get_logger().bind(webhook=name, peer=peer)
         begun: float = environ.get(BEGUN) or self._clock.monotonic()
+        id_: str | None = None  # until it is read
         try:
             body = self._read(environ)
             key = self._check(endpoint, environ, body, peer)
             notification = Notification.read(body)
-            log = log.bind(id=notification.id)
+            id_ = notification.id
             file_name = endpoint.spool.store(body, notification, deadline=begun + STORE_WITHIN_SECONDS)
         except _Refusal as refusal:
             kept = {"id": identify(refusal.file), "file": refusal.file} if refusal.file else {}
-            log.warning("refused", **kept, status=refusal.answer.status, reason=refusal.reason)
+            status, reason = refusal.answer.status, refusal.reason
+            get_logger().warning("refused", webhook=name, peer=peer, **kept, status=status, reason=reason)
             self.count_refused(_PATH + name, refusal.answer, refusal.reason, refusal.kind)
             return self._count(refusal.answer)
         except StorageUnavailableError as error:
-            log.error("not stored", status=503, reason=str(error))  # noqa: TRY400 - a full disk is no defect
+            get_logger().error("not stored", webhook=name, peer=peer, id=id_, status=503, reason=str(error))
             self.count_refused(_PATH + name, Answer.UNAVAILABLE, str(error))
             return self._count(Answer.UNAVAILABLE)
-        log.info("stored", file=file_name, bytes=len(body), key=key or None)
+        get_logger().info(
+            "stored", webhook=name, peer=peer, id=id_, file=file_name, bytes=len(body), key=key or None
+        )
         endpoint.refusals.succeeded()
         measures.REQUESTS.count(name, str(Answer.STORED.status))
         measures.CONFIRM_SECONDS.observe(self._clock.monotonic() - begun, name)

@@ -85,7 +85,7 @@ class Refusals:
     """A receiver's hand on the file. Called from several threads and processes at once."""
 
     def __init__(self, folder: Path, clock: Clock) -> None:
-        self._path = folder / FILE_NAME
+        self._path = f"{folder}/{FILE_NAME}"
         self._clock = clock
         self._lock = Lock()
 
@@ -106,7 +106,7 @@ class Refusals:
     def succeeded(self) -> None:
         """Note a 200: whatever run of errors there was has ended."""
         with suppress(OSError):
-            if self._path.stat().st_mtime == 0:
+            if os.stat(self._path).st_mtime == 0:  # noqa: PTH116 - for each notification
                 return
             with self._locked(os.O_RDWR) as file:
                 os.utime(file, (0, 0))

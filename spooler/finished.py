@@ -25,6 +25,7 @@ from spooler.spool import WebhookSpool
 from spooler.state import State
 
 _BUCKETS = 4096
+_NEVER = -1  # no folder changed then
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 REPEATS = "repeats"  # member of a log line: the file that this one repeats
@@ -81,13 +82,17 @@ class FinishedIds:
             self._seen_ns = self._changed_ns()  # RACE: before listing, so that nothing is missed for good
             # RACE: what another worker moves here meanwhile, it adds when the lock is free.
             self._days = {}
-            self._all_days = self._spool.days()
-            for day in self._days_in_window():
-                for entry in self._spool.entries(State.DONE, day):
-                    name = entry.name
-                    if name.endswith(SUFFIX):
-                        self._insert(name, day)
-                        count += 1
+            try:
+                self._all_days = self._spool.days()
+                for day in self._days_in_window():
+                    for entry in self._spool.entries(State.DONE, day):
+                        name = entry.name
+                        if name.endswith(SUFFIX):
+                            self._insert(name, day)
+                            count += 1
+            except OSError:
+                self._seen_ns = _NEVER  # what is here isn't all: the next who asks has it read again
+                raise
         return count
 
     def add(self, file_name: str) -> None:

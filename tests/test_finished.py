@@ -1,6 +1,7 @@
 """Which ids were finished lately."""
 
 import os
+import resource
 import shutil
 import tracemalloc
 from datetime import timedelta
@@ -283,3 +284,21 @@ def test_the_index_is_small(spool: WebhookSpool) -> None:
     assert used / len(names) < 50
     parsed = [parsed for name in names[::50] if (parsed := Name.parse(name))]
     assert [len(finished._known(name)) for name in parsed] == [1] * 600
+
+
+def test_after_an_error_that_cut_the_reading_short_all_of_it_is_read_again(
+    spool: WebhookSpool, clock: FakeClock
+) -> None:
+    finished = FinishedIds(spool, DAY)
+    finished.load()
+    original = finish(spool, finished, name_of(spool))
+    clock.advance(60)
+    os.utime(spool.folder(State.DONE))  # as when a day begins
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    try:
+        with pytest.raises(OSError, match="Too many open files"):
+            finished.original(name_of(spool))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert finished.original(name_of(spool)) == original

@@ -92,9 +92,12 @@ class Backlog:
             heapq.heappush(self._ready, (self._order(name), name))
             if name in retry and not self._join(State.RETRY, name):
                 self._unreadable.add(name)
-        for name in [name for name in self._incoming if name not in incoming]:
+        gone = [name for name in self._incoming if name not in incoming]
+        for name in gone:
             self._incoming.discard(name)
             self._leave(name, stays=name in retry)
+        if gone:  # those that lie behind a nearer limit now come again, and would count twice
+            self._unread = [entry for entry in self._unread if entry[1] in incoming]
         for name in [name for name in self._retry if name not in retry]:
             del self._retry[name]
             self._leave(name, stays=name in incoming)

@@ -175,6 +175,23 @@ def test_what_is_put_back_before_all_that_is_remembered_goes_first(
     assert drain(spool, intake, clock) == names
 
 
+def test_what_is_put_back_before_all_that_is_remembered_does_not_hide_that_more_are_wanted(
+    spool: WebhookSpool, intake: Intake, clock: FakeClock
+) -> None:
+    names = fill(spool, clock, list(range(20)))
+    for name in names[:MOST]:
+        spool.claim(State.INCOMING, name)
+        spool.give_up(name)
+    intake.look()
+    for name in names[:MOST]:
+        spool.path(State.FAILED, name).rename(spool.path(State.INCOMING, name))
+    intake.look()
+    intake.look()
+    for _ in range(MOST // 2):
+        take(intake)
+    assert intake.is_short
+
+
 @settings(max_examples=examples(100))
 @given(st.lists(st.text("abc", max_size=4), max_size=60), st.integers(1, 8))
 def test_the_foremost_are_those_that_sort_first(names: list[str], most: int) -> None:

@@ -49,8 +49,12 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         return self._may_read() and not self.is_held_back and bool(super().readable())
 
     def recv(self, buffer_size: int) -> bytes:
-        """Read; more at once of a large body: among many, each turn of the loop takes long."""
-        received: bytes = super().recv(max(buffer_size, min(self.bytes_to_come, _READ_BYTES)))
+        """Read; more at once of a large body: among many, each turn of the loop takes long.
+
+        No more than surely belongs to it: what lies behind it nobody reads, and it would be in no count.
+        """
+        certain = self.request.bytes_certain if self.request is not None else 0
+        received: bytes = super().recv(max(buffer_size, min(certain, _READ_BYTES)))
         return received
 
     def hold_back(self) -> None:

@@ -26,6 +26,7 @@ _TELL_SECONDS = 10.0
 _PATIENCE_SECONDS = 0.25
 _LEAST_PATIENCE_SECONDS = 0.15
 _PATIENT_WITH = 32  # that wait
+_SMALL_BYTES = 64 << 10  # a request that takes no more than that
 
 
 class Crowd:
@@ -99,7 +100,13 @@ class Crowd:
         slow = [one for one in reading or coming if one.is_slow(now, patience)]
         # Where all wait for room, nobody would ever get any: then it is made for one.
         wanted = (sum if reading else max)(one.bytes_to_come for one in waiting or coming)
-        room = _give_up(slow, room, min(wanted, self._max_bytes), now)
+        large = [one for one in slow if not reading or one.bytes_taken > _SMALL_BYTES]
+        room = _give_up(large, room, min(wanted, self._max_bytes), now)
+        # A small one makes no room worth having, unless all of them together let somebody in.
+        small = [one for one in slow if one.request]
+        least = min((one.bytes_to_come for one in waiting), default=0)
+        if room + sum(one.bytes_taken for one in small) >= least:
+            room = _give_up(small, room, least, now)
         _give_up([one for one in coming if one.request], room, 0, now)
 
     def _make_places(self, channels: Sequence[Channel]) -> None:

@@ -76,6 +76,14 @@ class Parser(HTTPRequestParser):  # type: ignore[misc] # waitress ships no types
         whole: int = self.adj.max_request_body_size if self.chunked else self.content_length
         return max(0, whole - self.body_bytes_received)
 
+    @property
+    def bytes_certain(self) -> int:
+        """How much more of its body there is before something else may come; of chunks, of the one begun."""
+        if self.chunked and self.bytes_to_come:
+            remainder: int = self.body_rcv.chunk_remainder
+            return remainder
+        return self.bytes_to_come
+
     def drop(self) -> None:
         """Give back what it takes."""
         self.close()

@@ -815,6 +815,44 @@ MUTATIONS = (
         ("test_clock.py::test_one_who_puts_back_one_after_another_holds_up_the_rest_for_a_while_only",),
     ),
     Mutation(
+        ONCE,
+        "what an error kept from being read counts as read",
+        "finished.py",
+        (("                self._seen_ns = _NEVER", "                pass"),),
+        ("test_finished.py::test_after_an_error_that_cut_the_reading_short_all_of_it_is_read_again",),
+    ),
+    Mutation(
+        ORDER,
+        "one that lies ahead of the clock vouches for all that is older",
+        "intake.py",
+        (("name <= complete_here or name in self._young", "name <= max([complete_here, *self._young])"),),
+        ("test_intake.py::test_one_that_lies_ahead_of_the_clock_vouches_for_none_that_comes_later",),
+    ),
+    Mutation(
+        PROMPT,
+        "what lies behind a nearer limit now still counts as waiting for its turn",
+        "backlog.py",
+        (("        if gone:  # those", "        if False:  # those"),),
+        (
+            "test_large_backlog.py::"
+            "test_what_is_put_back_before_all_that_is_remembered_does_not_hide_that_more_are_wanted",
+        ),
+    ),
+    Mutation(
+        BOUNDED,
+        "what lies behind a body in chunks is read as if it belonged to it",
+        "connection.py",
+        (("self.request.bytes_certain if", "self.request.bytes_to_come if"),),
+        ("test_crowd.py::test_what_lies_behind_a_request_is_not_read_by_the_megabyte",),
+    ),
+    Mutation(
+        BOUNDED,
+        "small ones are given up though that lets nobody in",
+        "crowd.py",
+        (("if not reading or one.bytes_taken > _SMALL_BYTES]", "]"),),
+        ("test_crowd.py::test_a_small_one_that_pauses_is_not_given_up_where_that_lets_no_large_one_in",),
+    ),
+    Mutation(
         ORDER,
         "what waits in retry/ overtakes those of a large incoming/ that aren't remembered",
         "backlog.py",

@@ -285,6 +285,39 @@ def test_who_stands_still_makes_room_before_those_who_go_on_steadily(tmp_path: P
         assert {answer.result(PATIENCE_SECONDS) for answer in steady} == {200}
 
 
+def test_a_small_one_that_pauses_is_not_given_up_where_that_lets_no_large_one_in(tmp_path: Path) -> None:
+    site = make_site(tmp_path / "site")
+    bodies = [make_body(number, size=MIB) for number in range(MOST_BYTES // MIB + 4)]
+
+    def send_steadily(body: bytes) -> int:
+        with connect(address) as connection:
+            connection.sendall(head(body))
+            for start in range(0, MIB, 32 << 10):
+                connection.sendall(body[start : start + (32 << 10)])
+                time.sleep(0.05)
+            return status_of(read_all(connection))
+
+    with serving(Receiver(site.configuration())) as address, ThreadPoolExecutor(len(bodies)) as pool:
+        steady = [pool.submit(send_steadily, body) for body in bodies]
+        time.sleep(0.3)  # most of them are being read, and the rest wait
+        assert status_of(exchange_with_a_pause(address)) == 200
+        assert {answer.result(PATIENCE_SECONDS) for answer in steady} == {200}
+
+
+def test_what_lies_behind_a_request_is_not_read_by_the_megabyte() -> None:
+    gate = Gate()
+    bound = socket.create_server((HOST, 0))
+    address = bound.getsockname()[:2]
+    behind = b"0\r\n\r\n" + head(LARGE) + LARGE[: 120 << 10]
+    with server_on(bound, gate) as (serving_it, _thread), held(address, 8, head(b"", CHUNKED)) as connections:
+        wait_until(lambda: len(serving_it._channels()) == 8)
+        for connection in connections:
+            connection.sendall(behind)
+            assert gate.begun.acquire(timeout=PATIENCE_SECONDS)
+        assert max(channel.bytes_coming for channel in serving_it._channels()) <= 8 << 10
+        gate.may_answer.set()
+
+
 def test_silent_connections_make_place_for_new_ones_the_oldest_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

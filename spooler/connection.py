@@ -25,6 +25,7 @@ from spooler.log import get_logger
 
 _LINGER_SECONDS = 2.0
 _STEP_BYTES = 64 << 10  # of a large body; whether we have read it yet or the kernel holds it
+_FIRST_STEP_BYTES = 8 << 10
 _READ_BYTES = 128 << 10  # at once, of a body for which there is room
 
 
@@ -76,7 +77,9 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         """Since when the request on its way in has made no step, as far as was looked (monotonic seconds)."""
         unread = 0 if self.is_held_back else _unread_bytes(self.socket)
         come = self.bytes_coming + unread
-        if come - self._step_bytes >= _STEP_BYTES or 0 < self.bytes_to_come <= unread:
+        # A connection from far away sends little at first, and twice as much each time that it was heard of.
+        step = min(_STEP_BYTES, max(_FIRST_STEP_BYTES, self._step_bytes))
+        if come - self._step_bytes >= step or 0 < self.bytes_to_come <= unread:
             self._step_at, self._step_bytes = now, come
         begun: float = self.request.begun
         return max(self._step_at, begun)

@@ -81,7 +81,7 @@ class FinishedIds:
         with self._lock:
             self._seen_ns = self._changed_ns()  # RACE: before listing, so that nothing is missed for good
             # RACE: what another worker moves here meanwhile, it adds when the lock is free.
-            self._days = {}
+            before, self._days = self._days, {}
             try:
                 self._all_days = self._spool.days()
                 for day in self._days_in_window():
@@ -91,7 +91,8 @@ class FinishedIds:
                             self._insert(name, day)
                             count += 1
             except OSError:
-                self._seen_ns = _NEVER  # what is here isn't all: the next who asks has it read again
+                # What was read isn't all: the next who asks has it read again.
+                self._days, self._seen_ns = before, _NEVER
                 raise
         return count
 

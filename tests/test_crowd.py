@@ -224,6 +224,24 @@ def test_who_reserves_room_and_sends_nothing_keeps_a_large_body_waiting_for_a_mo
         assert time.monotonic() - begun < 10.0  # the sender waits 15
 
 
+def test_many_large_bodies_from_far_away_are_all_taken(tmp_path: Path) -> None:
+    site = make_site(tmp_path / "site")
+    senders, round_trip_seconds = 20, 0.15
+
+    def send_from_far_away(number: int) -> int:
+        body = make_body(number, size=MIB)
+        rest, window = head(body) + body, 14_600  # of ten segments, twice as many in each round trip
+        with connect(address) as connection:
+            while rest:
+                connection.sendall(rest[:window])
+                rest, window = rest[window:], min(2 * window, 256 << 10)
+                time.sleep(round_trip_seconds)
+            return status_of(read_all(connection))
+
+    with serving(Receiver(site.configuration())) as address, ThreadPoolExecutor(senders) as pool:
+        assert Counter(pool.map(send_from_far_away, range(senders))) == {200: senders}
+
+
 def test_who_came_before_a_flood_does_not_wait_for_its_end(tmp_path: Path) -> None:
     site = make_site(tmp_path / "site")
     halves = head(LARGE) + LARGE[: MIB // 2]

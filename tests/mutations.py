@@ -621,7 +621,7 @@ MUTATIONS = (
         BOUNDED,
         "who goes on steadily counts as standing still",
         "connection.py",
-        (("        if come - self._step_bytes >= _STEP_BYTES or", "        if"),),
+        (("        if come - self._step_bytes >= step or", "        if"),),
         ("test_crowd.py::test_who_stands_still_makes_room_before_those_who_go_on_steadily",),
     ),
     Mutation(

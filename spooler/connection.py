@@ -79,7 +79,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         come = self.bytes_coming + unread
         # A connection from far away sends little at first, and twice as much each time that it was heard of.
         step = min(_STEP_BYTES, max(_FIRST_STEP_BYTES, self._step_bytes))
-        if come - self._step_bytes >= step or 0 < self.bytes_to_come <= unread:
+        if come - self._step_bytes >= step or unread >= min(step, max(1, self.bytes_to_come)):
             self._step_at, self._step_bytes = now, come
         begun: float = self.request.begun
         return max(self._step_at, begun)

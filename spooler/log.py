@@ -21,6 +21,7 @@ from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
 # First in a line, in this order, where they are known.
 _LEADING = ("timestamp", "level", "event", "webhook", "id")
 _NEEDS_QUOTES = re.compile('[ ="]')
+_PLAIN = re.compile("[!#-<>-~]+")  # text that stands for itself
 
 
 def _render(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
@@ -37,6 +38,8 @@ def _written(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     text = value if type(value) is str else str(value)
+    if _PLAIN.fullmatch(text):
+        return text
     if not text.isprintable():
         text = printable(text)
     if not _NEEDS_QUOTES.search(text):

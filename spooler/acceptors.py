@@ -1,7 +1,8 @@
-"""Acceptors: threads that take a connection and answer it at once, if its request has come in whole.
+"""Acceptors: threads that take connections and answer them at once, if their requests have come in whole.
 
 Owns: accepting, and the short way from the wire to the answer, by one thread from beginning to end: handing
-a request from thread to thread costs more than all the rest.
+a request from thread to thread costs more than all the rest. What waits to be accepted at the same time is
+answered together: most of the time goes into waiting for the disk, and for many it's hardly longer.
 Promises: what isn't a whole, valid request within a moment is handed to the loop with what has come of it,
 so that nobody can hold up a thread by being slow. For want of descriptors connections wait to be accepted,
 and are, a moment after there are some.
@@ -12,35 +13,24 @@ Logs: that none can be accepted, once a minute.
 
 import errno
 import select
-import socket
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import Any
 
-from spooler.http_requests import Parser, Task
+from spooler.accepted import Accepted
+from spooler.http_requests import answer_all
 from spooler.log import get_logger
+from spooler.plain_request import PlainRequests
 from spooler.wake import Wake
 
-_THREADS = 8  # they mostly wait for the disk
-_READ_BYTES = 4 << 10
-_LARGE_BYTES = 64 << 10
-_MOMENT_SECONDS = 0.002
+_THREADS = 2  # one works while the other waits for the disk; more would wait for Python's lock
+_TOGETHER = 16  # connections; for many the disk takes little longer than for one
 _MOST_HANDED_OVER = 100  # that the loop hasn't looked at yet
 _PAUSE_SECONDS = 0.2
 _NOTHING_LEFT = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 _TELL_AGAIN_SECONDS = 60.0
-
-
-class HandedOver(NamedTuple):
-    """A connection for the loop: to which of waitress's servers it came, from where, and what was read."""
-
-    server: Any
-    connection: socket.socket
-    address: Any
-    received: bytes
 
 
 class Acceptors:
@@ -49,11 +39,12 @@ class Acceptors:
     def __init__(self, servers: Sequence[Any], wake_loop: Callable[[], None]) -> None:
         """wake_loop: called when something was handed over."""
         self._servers = {server.socket.fileno(): server for server in servers}
+        self._plain = {server: PlainRequests(server) for server in servers}
         self._wake_loop = wake_loop
         self._stop = Wake()
         self._stopping = False
         self._room = threading.Semaphore(_MOST_HANDED_OVER)
-        self._handed_over: deque[HandedOver] = deque()
+        self._handed_over: deque[Accepted] = deque()
         self._told_at = -_TELL_AGAIN_SECONDS
         self._threads = [
             threading.Thread(target=self._run, args=[self._poll()], name=f"acceptor-{number}", daemon=True)
@@ -76,9 +67,9 @@ class Acceptors:
         """Whether some thread hasn't ended, or handed over what nobody has taken."""
         return bool(self._handed_over) or any(thread.is_alive() for thread in self._threads)
 
-    def take(self, most: int) -> list[HandedOver]:
+    def take(self, most: int) -> list[Accepted]:
         """Return what was handed over since the last time, so many at most."""
-        taken: list[HandedOver] = []
+        taken: list[Accepted] = []
         while self._handed_over and len(taken) < most:
             taken.append(self._handed_over.popleft())
             self._room.release()
@@ -101,74 +92,87 @@ class Acceptors:
                         self._serve(server)  # one, for another socket has its turn too
 
     def _serve(self, server: Any) -> None:
-        """Take the next connection, if there is one."""
-        try:
-            connection, address = server.socket.accept()
-        except OSError as error:
-            if error.errno in _NOTHING_LEFT:
-                self._tell(error)
-                self._stop.wait(_PAUSE_SECONDS)
-            return  # another thread was quicker, or it is gone already
-        try:
-            self._answer(server, connection, server.fix_addr(address))
-        except OSError:  # the other side is gone
-            connection.close()
-        except Exception:  # noqa: BLE001 - the outermost frame of a thread, which is to live on
-            get_logger().exception("defect")
-            connection.close()
+        """Take the connections that wait, and answer those together whose requests are whole."""
+        coming = self._accept(server)
+        while coming:
+            self._receive(server, coming)
+            whole = [one for one in coming if one.environ is not None]
+            # Before the others are answered, which takes time: who is late by that is read once more.
+            coming = [one for one in coming if one.environ is None and self._is_waited_for(one)]
+            self._answer(server, whole)
+
+    def _accept(self, server: Any) -> list[Accepted]:
+        taken: list[Accepted] = []
+        while len(taken) < _TOGETHER:
+            try:
+                connection, address = server.socket.accept()
+            except OSError as error:
+                if error.errno in _NOTHING_LEFT and not taken:
+                    self._tell(error)
+                    self._stop.wait(_PAUSE_SECONDS)
+                break  # another thread was quicker, or it is gone already
+            taken.append(Accepted(server, connection, server.fix_addr(address), time.monotonic()))
+        return taken
 
     def _tell(self, error: OSError) -> None:
         if time.monotonic() - self._told_at >= _TELL_AGAIN_SECONDS:
             self._told_at = time.monotonic()
             get_logger().error("can't accept", reason=error.strerror)
 
-    def _answer(self, server: Any, connection: socket.socket, address: Any) -> None:
-        connection.setblocking(False)
-        request, received = Parser(server.adj), b""
-        while True:
-            more = self._read(connection, request.begun)
-            received += more
-            rest = more
-            while rest and not request.completed:
-                rest = rest[request.received(rest) :]
-            is_late = time.monotonic() - request.begun > _MOMENT_SECONDS
-            # Of a large one no more is read than of all others: the loop sees to it that they take turns.
-            is_large = len(received) + request.bytes_to_come > _LARGE_BYTES
-            if request.completed or not more or is_late or is_large:
-                break
-        if not request.completed or request.error or request.empty or rest:
-            self._hand_over(HandedOver(server, connection, address, received))
-            return
-        exchange = _Exchange(server, address)
-        Task(exchange, request).service()
-        connection.send(b"".join(exchange.written))
-        connection.close()
+    def _receive(self, server: Any, coming: Sequence[Accepted]) -> None:
+        """Take what has come; if nobody has sent anything more, what comes within a moment."""
+        plain = self._plain[server]
+        if sum(_received(one, plain) for one in coming) == 0:
+            _wait(coming)
+            for one in coming:
+                _received(one, plain)
 
-    def _read(self, connection: socket.socket, begun: float) -> bytes:
-        """Return what comes within a moment from then on; nothing, if nothing does."""
-        with suppress(BlockingIOError):
-            return connection.recv(_READ_BYTES)
-        left_seconds = begun + _MOMENT_SECONDS - time.monotonic()
-        if left_seconds > 0:
-            poll = select.poll()
-            poll.register(connection, select.POLLIN)
-            if poll.poll(left_seconds * 1000):
-                return connection.recv(_READ_BYTES)
-        return b""
+    def _answer(self, server: Any, whole: Sequence[Accepted]) -> None:
+        environs = [one.environ for one in whole if one.environ is not None]
+        try:
+            answers = answer_all(server.application, environs) if whole else []
+        except Exception:  # noqa: BLE001 - the outermost frame of a thread, which is to live on
+            get_logger().exception("defect")
+            answers = [b""] * len(whole)
+        for one, written in zip(whole, answers, strict=True):
+            try:
+                one.answer(written)
+            except OSError:  # the other side is gone
+                one.socket.close()
 
-    def _hand_over(self, what: HandedOver) -> None:
+    def _is_waited_for(self, one: Accepted) -> bool:
+        """Say whether its request may be whole soon; if not, let the loop wait for it, or refuse it."""
+        if one.goes_on and one.moment_left > 0:
+            return True
+        if one.ended and not one.received:
+            one.socket.close()
+        else:
+            self._hand_over(one)
+        return False
+
+    def _hand_over(self, one: Accepted) -> None:
         self._room.acquire()
-        self._handed_over.append(what)
+        self._handed_over.append(one)
         self._wake_loop()
 
 
-class _Exchange:
-    """What waitress's task wants of a channel: where the request came from, and somewhere to write."""
+def _received(one: Accepted, plain: PlainRequests) -> bool:
+    """Take what has come on a connection; say whether anything has."""
+    try:
+        return one.receive(plain)
+    except OSError:  # the other side is gone
+        one.received, one.ended, one.goes_on = b"", True, False
+    except Exception:  # noqa: BLE001 - a defect costs a connection, and no thread
+        get_logger().exception("defect")
+        one.received, one.ended, one.goes_on = b"", True, False
+    return True
 
-    def __init__(self, server: Any, address: Any) -> None:
-        self.server, self.adj, self.addr = server, server.adj, address
-        self.written: list[bytes] = []
-        self.write_soon = self.written.append
 
-    def check_client_disconnected(self) -> bool:
-        return False
+def _wait(coming: Sequence[Accepted]) -> None:
+    """Wait until something comes on one of them, for the moment that the first of them has left."""
+    left_seconds = coming[0].moment_left
+    if left_seconds > 0:
+        poll = select.poll()
+        for one in coming:
+            poll.register(one.socket, select.POLLIN)
+        poll.poll(left_seconds * 1000)

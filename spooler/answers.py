@@ -4,11 +4,30 @@ Owns: the statuses of the HTTP side.
 Promises: short plain text that tells an attacker nothing; refusals of one status look all alike.
 """
 
+from collections.abc import Callable, Iterable
 from enum import Enum
+from functools import cached_property
 from http import HTTPStatus
+from typing import Any, NamedTuple
 
 CONTENT_TYPE = "text/plain; charset=utf-8"
 RETRY_AFTER_SECONDS = 60  # the sender comes back by its own schedule; a proxy may look at this
+
+
+class Reply(NamedTuple):
+    """An answer as WSGI has it: the status line, the headers, the body."""
+
+    line: str
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+
+    @classmethod
+    def of(cls, application: Callable[..., Iterable[bytes]], environ: dict[str, Any]) -> "Reply":
+        """Ask a WSGI application."""
+        answered: list[tuple[str, list[tuple[str, str]]]] = []
+        body = application(environ, lambda line, headers, _error=None: answered.append((line, headers)))
+        ((line, headers),) = answered
+        return cls(line, tuple(headers), b"".join(body))
 
 
 class Answer(Enum):
@@ -44,6 +63,11 @@ class Answer(Enum):
         """What is told beside the text."""
         later = (("Retry-After", str(RETRY_AFTER_SECONDS)),) if self is Answer.UNAVAILABLE else ()
         return (("Content-Type", CONTENT_TYPE), *later)
+
+    @cached_property
+    def reply(self) -> Reply:
+        """The whole answer."""
+        return Reply(self.line, self.headers, self.text.encode())
 
     @classmethod
     def of_status(cls, status: int) -> "Answer":

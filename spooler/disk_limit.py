@@ -33,12 +33,14 @@ def _write(folder: Path, writer: str, ends_at: float, size_bytes: int) -> list[f
     with durable.opened_folder(folder) as place:
         while (begun := time.monotonic()) < ends_at or not taken:
             name = f"{writer}-{len(taken)}.json"
-            hidden = HIDDEN + name
+            file = durable.NewFile(hidden=HIDDEN + name, content=content)
 
-            def publish(hidden: str = hidden, name: str = name) -> str:
-                durable.rename(hidden, name, source_folder=place, target_folder=place)
-                return name
+            def publish(file: durable.NewFile = file, name: str = name) -> None:
+                durable.rename(file.hidden, name, source_folder=place, target_folder=place)
+                file.name = name
 
-            durable.create(place, hidden, content, publish)
+            durable.create(place, [file], publish)
+            if file.error is not None:
+                raise file.error
             taken.append(time.monotonic() - begun)
     return taken

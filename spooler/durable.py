@@ -1,5 +1,7 @@
 """Durability: how bytes get onto the disk under a name, and how a name changes, in two functions.
 
+One sync costs about as much as many that are asked for together: files that come together are made together.
+
 Owns: the order of write, sync and rename, and the system calls for it.
 Promises: a file is visible under its name whole or not at all, and after `create` has returned it survives
 a power cut. No existing file is ever replaced.
@@ -8,13 +10,15 @@ Does not promise: anything on file systems that lie about syncing, or across two
 
 import ctypes
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 MODE = 0o640
 FOLDER_MODE = 0o750
 
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _AT_FDCWD = -100
 _RENAME_NOREPLACE = 1
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -30,43 +34,94 @@ def opened_folder(path: Path) -> Iterator[int]:
         os.close(descriptor)
 
 
-def create(folder: int, hidden: str, content: bytes, publish: Callable[[], str]) -> str:
-    """Write `content` into the folder (a descriptor) and return the name that `publish` gave it.
+@dataclass(slots=True, kw_only=True)
+class NewFile:
+    """A file on its way: under its hidden name until it is published.
 
-    `publish` is called when the content is synced under the name `hidden`: it renames that, and may raise
-    instead, which drops the file.
-
-    Raises: OSError; then nothing of this content is visible, except when only the last sync failed.
+    Afterwards `error` says why it isn't there, or whether it is, nobody knows: the last sync failed. If there
+    is none, `name` is the file's.
     """
-    write_hidden(folder, hidden, content, sync=True)
-    # CRASH: the hidden file stays; it was not confirmed, and the receiver's next start sweeps it.
+
+    hidden: str
+    content: bytes
+    name: str = ""
+    error: Exception | None = None
+
+
+def create(folder: int, files: Sequence[NewFile], publish: Callable[[], None]) -> None:
+    """Write files into the folder (a descriptor). One that fails takes no other with it.
+
+    `publish` is called when those without an `error` are synced under their hidden names: it renames them,
+    and sets their `name`; or their `error`, which drops the file.
+
+    Raises: OSError, as `publish` does; then nothing of what has no name is visible.
+    """
+    _write(folder, files, sync=True)
+    # CRASH: the hidden files stay; they were not confirmed, and the receiver's next start sweeps them.
+    synced = [file for file in files if file.error is None]
+    if not synced:
+        return
     try:
-        name = publish()
-    except BaseException:
-        os.unlink(hidden, dir_fd=folder)
-        raise
-    # CRASH: the name may or may not have reached the disk. Nothing was confirmed: the sender repeats.
-    # A failure of this sync is not tried again (the kernel may report success for lost data) and the name
-    # stays: a repeat is better than a loss.
-    os.fsync(folder)
-    return name
+        publish()
+    finally:
+        for file in synced:
+            if not file.name:
+                _drop(folder, file)
+    # CRASH: the names may or may not have reached the disk. Nothing was confirmed: the sender repeats.
+    # A failure of this sync is not tried again (the kernel may report success for lost data) and the names
+    # stay: a repeat is better than a loss.
+    try:
+        os.fsync(folder)
+    except OSError as error:
+        for file in synced:
+            file.error = file.error or error
 
 
 def write_hidden(folder: int, hidden: str, content: bytes, *, sync: bool) -> None:
     """Write a new file, which is removed again if that fails. Raises: OSError."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    descriptor = os.open(hidden, flags, MODE, dir_fd=folder)
+    file = NewFile(hidden=hidden, content=content)
+    _write(folder, [file], sync=sync)
+    if file.error is not None:
+        raise file.error
+
+
+def _write(folder: int, files: Sequence[NewFile], *, sync: bool) -> None:
+    """Write new files under their hidden names. Those that fail have an `error`, and are removed again."""
+    opened: list[tuple[NewFile, int]] = []
     try:
-        os.fchmod(descriptor, MODE)  # whatever the umask was
-        write_all(descriptor, content)
+        for file in files:
+            try:
+                opened.append((file, os.open(file.hidden, _NEW, MODE, dir_fd=folder)))
+                os.fchmod(opened[-1][1], MODE)  # whatever the umask was
+                write_all(opened[-1][1], file.content)
+            except OSError as error:
+                file.error = error
         if sync:
-            # Never tried again after a failure: the second call would report success for lost data.
-            os.fsync(descriptor)
-    except BaseException:
-        os.unlink(hidden, dir_fd=folder)
-        raise
+            _sync(opened)
     finally:
-        os.close(descriptor)
+        for file, descriptor in opened:
+            os.close(descriptor)
+            if file.error is not None:
+                _drop(folder, file)
+
+
+def _sync(opened: Sequence[tuple[NewFile, int]]) -> None:
+    if len(opened) > 1:
+        for _file, descriptor in opened:
+            # Begins to write it out, so that the syncs after it wait for the disk once, and not for each.
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+    for file, descriptor in opened:
+        if file.error is None:
+            try:
+                # Never tried again after a failure: the second call would report success for lost data.
+                os.fsync(descriptor)
+            except OSError as error:
+                file.error = error
+
+
+def _drop(folder: int, file: NewFile) -> None:
+    with suppress(OSError):  # it is hidden, and will be swept
+        os.unlink(file.hidden, dir_fd=folder)
 
 
 @contextmanager
@@ -119,3 +174,12 @@ def sync_folder(path: Path) -> None:
     """Bring a folder's names onto the disk. Raises: OSError."""
     with opened_folder(path) as descriptor:
         os.fsync(descriptor)
+
+
+def sync_file(path: Path | str) -> None:
+    """Bring a file's content onto the disk. Raises: OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -17,9 +17,9 @@ from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser, ParsingError, TransferEncodingNotImplemented
 from waitress.utilities import BadRequest, Error, build_http_date
 
-from spooler.answers import Answer
+from spooler.answers import Answer, Reply
+from spooler.endpoint import BEGUN
 from spooler.log import get_logger
-from spooler.receiver import BEGUN
 
 _VERSIONS = ("1.0", "1.1")
 # Sizes, extensions and trailers of chunks; more of them than of the body is no sender's.
@@ -39,9 +39,9 @@ class Parser(HTTPRequestParser):  # type: ignore[misc] # waitress ships no types
     body_rcv: Any = None
     path = ""  # until it is known: waitress names it in the log when the other side has gone
 
-    def __init__(self, adj: Any) -> None:
+    def __init__(self, adj: Any, begun: float | None = None) -> None:
         super().__init__(adj)
-        self.begun = time.monotonic()
+        self.begun = time.monotonic() if begun is None else begun
         self._chunked_bytes = 0  # on the wire
 
     def received(self, data: bytes) -> int:
@@ -128,16 +128,10 @@ class Task(task.WSGITask):  # type: ignore[misc]
     """The answer to a valid request: one piece, the last on its connection."""
 
     def execute(self) -> None:
-        answered: list[tuple[str, list[tuple[str, str]]]] = []
-
-        def start_response(status: str, headers: list[tuple[str, str]], _error: object = None) -> None:
-            answered.append((status, headers))
-
-        body = b"".join(self.channel.server.application(self.get_environment(), start_response))
-        ((status, headers),) = answered
         self.close_on_finish = True
         self.wrote_header = True
-        self.channel.write_soon(_head(self.version, status, headers, len(body)) + body)
+        (written,) = answer_all(self.channel.server.application, [self.get_environment()])
+        self.channel.write_soon(written)
 
     def get_environment(self) -> dict[str, Any]:
         environ: dict[str, Any] = super().get_environment()
@@ -145,22 +139,35 @@ class Task(task.WSGITask):  # type: ignore[misc]
         return environ
 
 
-def _head(version: str, status: str, headers: Sequence[tuple[str, str]], length: int) -> bytes:
+def answer_all(application: Callable[..., Any], environs: Sequence[dict[str, Any]]) -> list[bytes]:
+    """Return what the application answers to requests that came together, to be sent.
+
+    Any WSGI application; one with a method of this name (`spooler.receiver`) gets them together.
+    """
+    if hasattr(application, "answer_all"):
+        replies: list[Reply] = application.answer_all(environs)
+    else:
+        replies = [Reply.of(application, environ) for environ in environs]
+    now = int(time.time())
+    return [
+        _head(environ["SERVER_PROTOCOL"], reply.line, reply.headers, len(reply.body), now) + reply.body
+        for environ, reply in zip(environs, replies, strict=True)
+    ]
+
+
+@lru_cache(maxsize=8)  # of each second many are alike
+def _head(
+    protocol: str, line: str, headers: tuple[tuple[str, str], ...], length: int, now_seconds: int
+) -> bytes:
     """Return what stands before an answer's body.
 
     One request for each connection: none can arrive on one that is just being closed.
     """
     told = {"Connection": "close", "Content-Length": str(length)}
     told |= dict(headers)  # of an answer to HEAD, how long its body would be
-    told["Date"] = _date(int(time.time()))
+    told["Date"] = build_http_date(now_seconds)
     lines = [f"{name}: {value}\r\n" for name, value in told.items()]
-    return f"HTTP/{version} {status}\r\n{''.join(lines)}\r\n".encode("latin-1")
-
-
-@lru_cache(maxsize=2)
-def _date(seconds: int) -> str:
-    date: str = build_http_date(seconds)
-    return date
+    return f"{protocol} {line}\r\n{''.join(lines)}\r\n".encode("latin-1")
 
 
 class ErrorTask(task.ErrorTask):  # type: ignore[misc]

@@ -20,7 +20,7 @@ from spooler.name import HIDDEN
 
 FILE_NAME = HIDDEN + "stamp"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
+MICROSECOND = timedelta(microseconds=1)
 END = datetime(2400, 1, 1, tzinfo=UTC)  # file systems know no time that is much later
 
 
@@ -35,7 +35,7 @@ def read(folder: Path) -> datetime | None:
 
 def next_stamp(latest: datetime | None, now: datetime) -> datetime:
     """Return the stamp to give next: the clock's, unless the latest one is ahead of it."""
-    return now if latest is None or now > latest else latest + _MICROSECOND
+    return now if latest is None or now > latest else latest + MICROSECOND
 
 
 def write(folder: Path, moment: datetime) -> bool:
@@ -44,7 +44,7 @@ def write(folder: Path, moment: datetime) -> bool:
     Returns whether that is noted. If not (the folder is gone, or nobody may write in it), that's no reason
     not to store.
     """
-    nanoseconds = (moment - _EPOCH) // _MICROSECOND * 1000
+    nanoseconds = (moment - _EPOCH) // MICROSECOND * 1000
     try:
         _set(f"{folder}/{FILE_NAME}", nanoseconds)
     except (FileNotFoundError, PermissionError):  # not there yet, or somebody else's; the folder is ours

@@ -17,7 +17,7 @@ from pathlib import Path
 from spooler import durable, free_name, history
 from spooler.folders import PAUSED
 from spooler.name import LOG_SUFFIX, Name, log_name
-from spooler.spool import WebhookSpool, bring_log, sync_file
+from spooler.spool import WebhookSpool, bring_log
 from spooler.state import State
 
 
@@ -73,7 +73,7 @@ class PersonsSpool(WebhookSpool):
         """
         with self.alone():
             path = self._source("readmit", State.REJECTED, file_name)
-            sync_file(path)
+            durable.sync_file(path)
             self._note(path, f"readmitted, by {self.who}: it is authentic", sync=True, readmitted=True)
             admitted = self._move_log_first(path, self._target("readmit"), str(name))
             self.sync(State.INCOMING)

@@ -19,7 +19,8 @@ from typing import Any
 from waitress import wasyncore
 from waitress.server import BaseWSGIServer, create_server
 
-from spooler.acceptors import Acceptors, HandedOver
+from spooler.accepted import Accepted
+from spooler.acceptors import Acceptors
 from spooler.connection import Channel
 from spooler.crowd import Crowd
 from spooler.listening import BACKLOG, Listener
@@ -131,10 +132,10 @@ class Server:
         """How many more connections may be held."""
         return max(0, self._connections + _SPARE_CONNECTIONS - len(self._channels()))
 
-    def _take(self, handed: HandedOver) -> None:
+    def _take(self, handed: Accepted) -> None:
         """Go on with a connection that an acceptor couldn't answer at once."""
         server = handed.server
-        channel = server.channel_class(server, handed.connection, handed.address, server.adj, map=self._map)
+        channel = server.channel_class(server, handed.socket, handed.address, server.adj, map=self._map)
         if handed.received:
             try:
                 channel.received(handed.received)

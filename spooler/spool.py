@@ -28,6 +28,23 @@ from spooler.state import MOVES, State
 
 ARRIVING = HIDDEN + "new-"  # prefix of what isn't under its name yet
 _LITTER_AGE_SECONDS = 3600
+_TOO_LATE = "storing took longer than the sender waits"
+
+
+def _hidden() -> str:
+    return f"{ARRIVING}{secrets.token_hex(8)}"
+
+
+@dataclass(slots=True, kw_only=True)
+class Arrival(durable.NewFile):
+    """A body that is to be stored, and what it says.
+
+    deadline: on the clock's monotonic scale; past it nothing is stored any more.
+    """
+
+    hidden: str = field(default_factory=_hidden)
+    notification: Notification
+    deadline: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +63,7 @@ class WebhookSpool(WebhookFolders):
                 folder.mkdir(durable.FOLDER_MODE, parents=True, exist_ok=True)
                 for place in missing:
                     durable.sync_folder(place.parent)
-                trial = f"{ARRIVING}{secrets.token_hex(8)}"
+                trial = _hidden()
                 with durable.opened_folder(folder) as descriptor:
                     durable.write_hidden(descriptor, trial, b"", sync=False)
                     os.unlink(trial, dir_fd=descriptor)
@@ -77,43 +94,65 @@ class WebhookSpool(WebhookFolders):
 
         Raises: StorageUnavailableError; then it isn't stored, or at least wasn't confirmed.
         """
-        hidden = f"{ARRIVING}{secrets.token_hex(8)}"
-        try:
-            self.check_room()
-            with durable.opened_folder(self.folder(State.INCOMING)) as folder:
-                return durable.create(
-                    folder, hidden, body, lambda: self._publish(folder, hidden, notification, deadline)
-                )
-        except OSError as error:
-            raise StorageUnavailableError(
-                f"can't store in {self.folder(State.INCOMING)}: {error.strerror}"
-            ) from error
+        arrival = Arrival(content=body, notification=notification, deadline=deadline)
+        self.store_all([arrival])
+        if arrival.error is not None:
+            raise arrival.error
+        return arrival.name
 
-    def _publish(self, folder: int, hidden: str, notification: Notification, deadline: float | None) -> str:
+    def store_all(self, arrivals: Sequence[Arrival]) -> None:
+        """Store bodies that came together, in their order.
+
+        Each has its `name` then, or its `error`, a StorageUnavailableError: it isn't stored, or at least
+        wasn't confirmed.
+        """
+        incoming = self.folder(State.INCOMING)
+        try:
+            with durable.opened_folder(incoming) as folder:
+                self.check_room()
+                durable.create(folder, arrivals, lambda: self._publish(folder, arrivals))
+        except (OSError, StorageUnavailableError) as error:
+            for arrival in arrivals:
+                arrival.error = arrival.error or error
+        for arrival in arrivals:
+            if isinstance(arrival.error, OSError):
+                cause = arrival.error
+                arrival.error = StorageUnavailableError(f"can't store in {incoming}: {cause.strerror}")
+                arrival.error.__cause__ = cause
+
+    def _publish(self, folder: int, arrivals: Sequence[Arrival]) -> None:
         # RACE: stamp and rename are one step for all receivers, so that names appear in the order of their
         # stamps. Opened for this call alone, the descriptor's lock keeps threads apart too.
         fcntl.flock(folder, fcntl.LOCK_EX)
         try:
-            if deadline is not None and self.clock.monotonic() > deadline:
-                raise StorageUnavailableError("storing took longer than the sender waits")
-            name = Name(self._next_stamp(), notification.id, notification.type)
-            return free_name.rename(hidden, str(name), folder, folder)
+            now = self.clock.monotonic()
+            for arrival in arrivals:
+                if arrival.deadline is not None and now > arrival.deadline:
+                    arrival.error = arrival.error or StorageUnavailableError(_TOO_LATE)
+            waiting = [arrival for arrival in arrivals if arrival.error is None]
+            for arrival, stamp in zip(waiting, self._next_stamps(len(waiting)), strict=True):
+                name = Name(stamp, arrival.notification.id, arrival.notification.type)
+                try:
+                    arrival.name = free_name.rename(arrival.hidden, str(name), folder, folder)
+                except OSError as error:
+                    arrival.error = error
         finally:
             fcntl.flock(folder, fcntl.LOCK_UN)
 
-    def _next_stamp(self) -> datetime:
+    def _next_stamps(self, count: int) -> list[datetime]:
         rejected, now = self.folder(State.REJECTED), self.clock.now()
         known = latest.read(rejected)
-        stamp = latest.next_stamp(known, now)
-        # CRASH: the stamp is noted and not given; the next one is later still.
-        if known is None or not latest.write(rejected, stamp):  # the first one, or it can't be noted
-            stamp = latest.next_stamp(self.newest_waiting(), now)
-            latest.write(rejected, stamp)
-        return stamp
+        first = latest.next_stamp(known, now)
+        ahead = latest.MICROSECOND * max(0, count - 1)
+        # CRASH: the stamps are noted and not given; the next one is later still.
+        if known is None or not latest.write(rejected, first + ahead):  # the first ever, or it can't be noted
+            first = latest.next_stamp(self.newest_waiting(), now)
+            latest.write(rejected, first + ahead)
+        return [first + latest.MICROSECOND * number for number in range(count)]
 
     def refuse(self, body: bytes, notification: Notification, line: history.Line) -> str:
         """Keep a refused request in `rejected/`, with its log line; unsynced. Raises: OSError."""
-        hidden = f"{ARRIVING}{secrets.token_hex(8)}"
+        hidden = _hidden()
         with durable.opened_folder(self.folder(State.REJECTED)) as folder:
             durable.write_hidden(folder, hidden, body, sync=False)
             name = Name(self.clock.now(), notification.id, notification.type)
@@ -137,7 +176,7 @@ class WebhookSpool(WebhookFolders):
         try:
             self.check_room()
             with durable.opened_folder(self.folder(State.INCOMING)) as folder:
-                hidden = f"{ARRIVING}{secrets.token_hex(8)}"
+                hidden = _hidden()
                 durable.write_hidden(folder, hidden, b"\n", sync=False)
                 os.unlink(hidden, dir_fd=folder)
         except OSError as error:
@@ -222,7 +261,7 @@ class WebhookSpool(WebhookFolders):
         except PermissionError:
             self._adopt(file_name)
             os.utime(path, times, follow_symlinks=False)
-        sync_file(path)
+        durable.sync_file(path)
         return self._move("postpone", State.PROCESSING, file_name)
 
     def correct_due(self, file_name: str, due: datetime) -> None:
@@ -232,7 +271,7 @@ class WebhookSpool(WebhookFolders):
     def _adopt(self, file_name: str) -> None:
         """Put a copy of our own in the place of a file that somebody else's user has copied here."""
         body = self.read(State.PROCESSING, file_name)
-        hidden = f"{ARRIVING}{secrets.token_hex(8)}"
+        hidden = _hidden()
         # CRASH: the hidden copy is left in incoming/, where the receiver's start sweeps it.
         with durable.opened_folder(self.folder(State.INCOMING)) as folder:
             durable.write_hidden(folder, hidden, body, sync=True)
@@ -253,7 +292,7 @@ class WebhookSpool(WebhookFolders):
         log = self.where(source, log_name(file_name))
         has_log = is_there(log)
         if MOVES[verb].synced and has_log and log not in self._synced_logs:
-            sync_file(log)
+            durable.sync_file(log)
         self._synced_logs.discard(log)
         name = free_name.rename(self.where(source, file_name), file_name, target_parent=str(target_folder))
         # CRASH: the log is left in the folder that the file came from; `spooler.recovery` brings it after.
@@ -298,12 +337,3 @@ def bring_log(log: Path | str, target: Path | str) -> None:
         history.append(target, history.read(log), sync=True)
         # CRASH: lines stand twice; attempts are counted by their numbers, not by lines.
         Path(log).unlink()
-
-
-def sync_file(path: Path | str) -> None:
-    """Bring a file's content onto the disk. Raises: OSError."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

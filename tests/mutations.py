@@ -86,7 +86,12 @@ MUTATIONS = (
         DURABLE,
         "the folder isn't synced after the rename",
         "durable.py",
-        (("    os.fsync(folder)\n    return name\n", "    return name\n"),),
+        (
+            (
+                "        os.fsync(folder)\n    except OSError as error:\n",
+                "        pass\n    except OSError as error:\n",
+            ),
+        ),
         (_ORDER_OF_CALLS, *_POWER_LOSS_RECEIVING),
     ),
     Mutation(
@@ -95,13 +100,13 @@ MUTATIONS = (
         "durable.py",
         (
             (
-                "    write_hidden(folder, hidden, content, sync=True)\n",
-                "    write_hidden(folder, hidden, content, sync=False)\n",
+                "    _write(folder, files, sync=True)\n",
+                "    _write(folder, files, sync=False)\n",
             ),
             (
-                "    os.fsync(folder)\n    return name\n",
-                "    late = os.open(name, os.O_RDONLY, dir_fd=folder)\n    os.fsync(late)\n"
-                "    os.close(late)\n    os.fsync(folder)\n    return name\n",
+                "        os.fsync(folder)\n    except OSError as error:\n",
+                "        late = os.open(synced[0].name, os.O_RDONLY, dir_fd=folder)\n        os.fsync(late)\n"
+                "        os.close(late)\n        os.fsync(folder)\n    except OSError as error:\n",
             ),
         ),
         (_ORDER_OF_CALLS,),
@@ -160,7 +165,7 @@ MUTATIONS = (
         KEPT,
         "when a retry is due isn't synced",
         "spool.py",
-        (("        sync_file(path)\n        return self._move(", "        return self._move("),),
+        (("        durable.sync_file(path)\n        return self._move(", "        return self._move("),),
         (_MOVES,),
     ),
     Mutation(
@@ -330,8 +335,8 @@ MUTATIONS = (
         "spool.py",
         (
             (
-                "        fcntl.flock(folder, fcntl.LOCK_EX)\n        try:\n            if deadline",
-                "        try:\n            if deadline",
+                "        fcntl.flock(folder, fcntl.LOCK_EX)\n        try:\n            now = ",
+                "        try:\n            now = ",
             ),
         ),
         (
@@ -388,7 +393,7 @@ MUTATIONS = (
     Mutation(
         BOUNDED,
         "any length of a body is read",
-        "receiver.py",
+        "endpoint.py",
         (("        if length > self._settings.max_body:\n", "        if False:\n"),),
         ("test_receiver.py",),
     ),
@@ -412,8 +417,8 @@ MUTATIONS = (
     Mutation(
         DURABLE,
         "what took longer than the sender waits is stored all the same",
-        "receiver.py",
-        ((", deadline=begun + STORE_WITHIN_SECONDS)", ")"),),
+        "endpoint.py",
+        ((", deadline=deadline)\n", ")\n"),),
         ("test_sender_week.py::test_slow_and_lost_answers_are_repeats_that_run_nothing",),
     ),
     Mutation(
@@ -584,13 +589,8 @@ MUTATIONS = (
     Mutation(
         KEPT,
         "of large bodies so much is read at once that there is no room for their turns",
-        "acceptors.py",
-        (
-            (
-                "            is_large = len(received) + request.bytes_to_come > _LARGE_BYTES\n",
-                "            is_large = False\n",
-            ),
-        ),
+        "accepted.py",
+        ((" or len(self.received) + request.bytes_to_come > _LARGE_BYTES:\n", ":\n"),),
         ("test_crowd.py::test_of_a_large_body_no_more_is_read_than_of_any_other_before_it_is_its_turn",),
     ),
     Mutation(
@@ -602,7 +602,10 @@ MUTATIONS = (
                 "                    if server and not self._stopping:\n",
                 "                    while server and not self._stopping:\n",
             ),
-            ("            return  # another thread was", "            raise  # another thread was"),
+            (
+                "                break  # another thread was",
+                "                if not taken:\n                    raise\n                break  # another thread was",
+            ),
             (
                 "                        self._serve(server)  # one",
                 "                        try:\n                            self._serve(server)\n                        except OSError:\n                            break  # one",
@@ -712,13 +715,12 @@ MUTATIONS = (
     Mutation(
         KEPT,
         "200 is said before it is stored",
-        "receiver.py",
+        "endpoint.py",
         (
             (
-                "            file_name = endpoint.spool.store(body, notification, "
-                "deadline=begun + STORE_WITHIN_SECONDS)\n",
-                "            import threading\n            file_name = ''\n"
-                "            threading.Timer(0.2, endpoint.spool.store, (body, notification)).start()\n",
+                "            self.spool.store_all([one.arrival for one in deliveries])\n",
+                "            import threading\n            late = [one.arrival for one in deliveries]\n"
+                "            threading.Timer(0.2, self.spool.store_all, (late,)).start()\n",
             ),
         ),
         (f"{_KILLED}[store]",),
@@ -772,7 +774,7 @@ MUTATIONS = (
         "latest.py",
         (
             (
-                "    return now if latest is None or now > latest else latest + _MICROSECOND\n",
+                "    return now if latest is None or now > latest else latest + MICROSECOND\n",
                 "    return now\n",
             ),
         ),
@@ -883,13 +885,7 @@ MUTATIONS = (
         DURABLE,
         "a sync of the folder that fails is taken for one that didn't",
         "durable.py",
-        (
-            (
-                "    os.fsync(folder)\n    return name\n",
-                "    with suppress(OSError):\n        os.fsync(folder)\n    return name\n",
-            ),
-            ("from contextlib import contextmanager\n", "from contextlib import contextmanager, suppress\n"),
-        ),
+        (("            file.error = file.error or error\n", "            pass\n"),),
         ("test_faults.py::test_when_only_the_sync_of_the_folder_fails_it_is_503_and_the_file_stays_whole",),
     ),
     Mutation(
@@ -898,9 +894,10 @@ MUTATIONS = (
         "durable.py",
         (
             (
-                "            os.fsync(descriptor)\n    except BaseException:\n",
-                "            try:\n                os.fsync(descriptor)\n            except OSError:\n"
-                "                os.fsync(descriptor)\n    except BaseException:\n",
+                "                os.fsync(descriptor)\n            except OSError as error:\n"
+                "                file.error = error\n",
+                "                os.fsync(descriptor)\n            except OSError:\n"
+                "                os.fsync(descriptor)\n",
             ),
         ),
         (f"{_TRIED_AGAIN}[of the file]",),
@@ -911,8 +908,9 @@ MUTATIONS = (
         "durable.py",
         (
             (
-                "    os.fsync(folder)\n    return name\n",
-                "    try:\n        os.fsync(folder)\n    except OSError:\n        os.fsync(folder)\n    return name\n",
+                "    except OSError as error:\n        for file in synced:\n"
+                "            file.error = file.error or error\n",
+                "    except OSError:\n        os.fsync(folder)\n",
             ),
         ),
         (f"{_TRIED_AGAIN}[of the folder]",),
@@ -923,13 +921,67 @@ MUTATIONS = (
         "durable.py",
         (
             (
-                "    except BaseException:\n        os.unlink(hidden, dir_fd=folder)\n        raise\n    finally:\n",
-                "    finally:\n",
+                "            if file.error is not None:\n                _drop(folder, file)\n",
+                "",
             ),
         ),
         (
             "test_faults.py::test_what_the_disk_refuses_is_503_leaves_nothing_and_is_taken_when_the_fault_is_gone",
         ),
+    ),
+    Mutation(
+        TRUE,
+        "of files that come together one that fails takes the others with it",
+        "durable.py",
+        (
+            (
+                "                file.error = error\n        if sync:\n",
+                "                raise\n        if sync:\n",
+            ),
+        ),
+        ("test_durable.py::test_one_that_fails_takes_no_other_with_it",),
+    ),
+    Mutation(
+        DURABLE,
+        "of files that come together only the first is synced",
+        "durable.py",
+        (
+            (
+                "    for file, descriptor in opened:\n        if file.error",
+                "    for file, descriptor in opened[:1]:\n        if file.error",
+            ),
+        ),
+        (
+            "test_durable.py::test_files_that_come_together_are_all_synced_before_any_gets_its_name_and_their_folder_once",
+        ),
+    ),
+    Mutation(
+        KEPT,
+        "a defect in one of the requests that come together takes the others with it",
+        "endpoint.py",
+        (
+            (
+                "        except Exception:  # noqa: BLE001 - the sender gets an answer\n            return self._defect()\n",
+                "",
+            ),
+        ),
+        (
+            "test_receiver.py::test_of_those_that_come_together_each_gets_its_own_answer_and_their_order_stays",
+        ),
+    ),
+    Mutation(
+        BOUNDED,
+        "a header that came twice is read as if it came once",
+        "plain_request.py",
+        (("            len(headers) == len(fields)  # none came twice\n", "            True\n"),),
+        ("test_plain_request.py::test_what_is_unusual_in_the_least_is_not_plain[two lengths]",),
+    ),
+    Mutation(
+        BOUNDED,
+        "what comes in chunks is read as if it didn't",
+        "plain_request.py",
+        (('_NOT_PLAIN = ("HTTP_TRANSFER_ENCODING", "HTTP_EXPECT")\n', "_NOT_PLAIN = ()\n"),),
+        ("test_plain_request.py::test_what_is_unusual_in_the_least_is_not_plain[chunks and a length]",),
     ),
     Mutation(
         BOUNDED,

@@ -21,7 +21,10 @@ class Broken:
 
 
 NO_FILE_SYNC = ("        if sync:\n", "        if False:\n")
-NO_FOLDER_SYNC = ("    os.fsync(folder)\n    return name\n", "    return name\n")
+NO_FOLDER_SYNC = (
+    "        os.fsync(folder)\n    except OSError as error:\n",
+    "        pass\n    except OSError as error:\n",
+)
 _RECORD_SYNCED = "self.spool.record(State.PROCESSING, file_name, line, sync=True)"
 CASES = (
     Broken("as it is (receive)", "receive"),

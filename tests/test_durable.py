@@ -1,5 +1,6 @@
 """How bytes get onto the disk, watched at the calls that bring them there."""
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 from conftest import durable_calls, full_disk, tree
 
-from spooler.durable import create, opened_folder, rename, sync_folder, write_hidden
+from spooler.durable import NewFile, create, opened_folder, rename, sync_folder, write_hidden
 
 
 def open_descriptors() -> list[str]:
@@ -27,11 +28,12 @@ def umask(mask: int) -> Iterator[None]:
 def test_content_is_synced_before_it_gets_its_name_and_the_name_before_create_returns(tmp_path: Path) -> None:
     with opened_folder(tmp_path) as folder, durable_calls() as calls:
 
-        def publish() -> str:
+        def publish() -> None:
             rename(".hidden", "name", source_folder=folder, target_folder=folder)
-            return "name"
+            file.name = "name"
 
-        assert create(folder, ".hidden", b"body", publish) == "name"
+        create(folder, [file := NewFile(hidden=".hidden", content=b"body")], publish)
+    assert (file.name, file.error) == ("name", None)
     assert calls == [("sync", f"{tmp_path}/.hidden"), ("rename", "name"), ("sync", str(tmp_path))]
     assert tree(tmp_path) == {"name": b"body"}
 
@@ -41,31 +43,67 @@ def test_content_is_complete_when_it_is_published(tmp_path: Path) -> None:
     seen: list[dict[str, bytes | None]] = []
     with opened_folder(tmp_path) as folder:
 
-        def publish() -> str:
+        def publish() -> None:
             seen.append(tree(tmp_path))
-            return ".hidden"
+            file.name = ".hidden"
 
-        create(folder, ".hidden", body, publish)
+        create(folder, [file := NewFile(hidden=".hidden", content=body)], publish)
     assert seen == [{".hidden": body}]
 
 
 def test_what_publish_refuses_is_dropped(tmp_path: Path) -> None:
-    def publish() -> str:
+    def publish() -> None:
         raise KeyboardInterrupt
 
     with opened_folder(tmp_path) as folder, pytest.raises(KeyboardInterrupt):
-        create(folder, ".hidden", b"body", publish)
+        create(folder, [NewFile(hidden=".hidden", content=b"body")], publish)
     assert tree(tmp_path) == {}
 
 
 def test_a_disk_that_fills_up_in_the_middle_leaves_nothing(tmp_path: Path) -> None:
-    with (
-        opened_folder(tmp_path) as folder,
-        full_disk(room_bytes=4096),
-        pytest.raises(OSError, match="too large"),
-    ):
-        create(folder, ".hidden", b"x" * 100_000, lambda: pytest.fail("it was published"))
+    file = NewFile(hidden=".hidden", content=b"x" * 100_000)
+    with opened_folder(tmp_path) as folder, full_disk(room_bytes=4096):
+        create(folder, [file], lambda: pytest.fail("it was published"))
+    assert isinstance(file.error, OSError)
+    assert file.error.errno == errno.EFBIG
     assert tree(tmp_path) == {}
+
+
+def test_files_that_come_together_are_all_synced_before_any_gets_its_name_and_their_folder_once(
+    tmp_path: Path,
+) -> None:
+    files = [NewFile(hidden=f".{number}", content=b"%d" % number) for number in range(3)]
+    with opened_folder(tmp_path) as folder, durable_calls() as calls:
+        create(folder, files, lambda: publish_all(folder, files))
+    names = ["0", "1", "2"]
+    assert calls == [
+        *[("sync", f"{tmp_path}/.{name}") for name in names],
+        *[("rename", name) for name in names],
+        ("sync", str(tmp_path)),
+    ]
+    assert tree(tmp_path) == {name: name.encode() for name in names}
+
+
+def publish_all(folder: int, files: list[NewFile], *, but: str = "") -> None:
+    for file in files:
+        if file.error is None and file.hidden == but:
+            file.error = FileExistsError()
+        elif file.error is None:
+            rename(file.hidden, file.hidden[1:], source_folder=folder, target_folder=folder)
+            file.name = file.hidden[1:]
+
+
+def test_one_that_fails_takes_no_other_with_it(tmp_path: Path) -> None:
+    (tmp_path / ".1").write_bytes(b"another's")
+    contents = [b"0", b"1", b"x" * 100_000, b"3", b"4"]
+    files = [NewFile(hidden=f".{number}", content=content) for number, content in enumerate(contents)]
+    before = open_descriptors()
+    with opened_folder(tmp_path) as folder, full_disk(room_bytes=4096):
+        create(folder, files, lambda: publish_all(folder, files, but=".3"))
+    assert open_descriptors() == before
+    assert tree(tmp_path) == {"0": b"0", ".1": b"another's", "4": b"4"}
+    assert [file.name for file in files] == ["0", "", "", "", "4"]
+    assert [file.error is None for file in files] == [True, False, False, False, True]
 
 
 def test_a_hidden_name_that_is_taken_is_refused_and_stays_whole(tmp_path: Path) -> None:
@@ -131,7 +169,9 @@ def test_what_is_no_folder_is_not_opened_as_one(tmp_path: Path) -> None:
 def test_no_descriptor_stays_open(tmp_path: Path) -> None:
     before = open_descriptors()
     with opened_folder(tmp_path) as folder:
-        create(folder, ".hidden", b"", lambda: ".hidden")
+        create(
+            folder, [file := NewFile(hidden=".hidden", content=b"")], lambda: setattr(file, "name", ".hidden")
+        )
         with pytest.raises(FileExistsError):
             write_hidden(folder, ".hidden", b"", sync=True)
     assert open_descriptors() == before

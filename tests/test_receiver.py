@@ -3,6 +3,7 @@
 import base64
 import contextlib
 import hashlib
+import io
 import re
 import shutil
 import stat
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import full_disk
 from cryptography.hazmat.primitives.serialization import Encoding
 from mounts import mounted, remount
 from running_service import (
@@ -38,8 +40,9 @@ from running_service import (
 from structlog.testing import capture_logs
 
 from spooler.answers import Answer
+from spooler.endpoint import BEGUN
 from spooler.notification import Notification
-from spooler.receiver import BEGUN, Receiver
+from spooler.receiver import Receiver
 from spooler.signature import HEADER
 
 RIGHT = make_certificate("sender.example")
@@ -447,6 +450,50 @@ def test_a_write_that_the_system_refuses_is_503_and_leaves_nothing(tmp_path: Pat
             assert post(service.address, make_body()).status == 200
         assert len(service.log()) <= 8192
     assert len(site.files("incoming")) == 60
+
+
+# Several together
+
+
+def environ_of(body: bytes, path: str = "/webhook/crm", **more: object) -> dict[str, Any]:
+    known = {"HTTP_" + name.upper().replace("-", "_"): value for name, value in signed(body).items()}
+    place = {"PATH_INFO": path, "REQUEST_METHOD": "POST", "REMOTE_ADDR": "192.0.2.1"}
+    return {**known, **place, "CONTENT_LENGTH": str(len(body)), "wsgi.input": io.BytesIO(body), **more}
+
+
+def test_of_those_that_come_together_each_gets_its_own_answer_and_their_order_stays(tmp_path: Path) -> None:
+    site = make_site(tmp_path / "site", webhooks='[webhook.shop]\npublic_keys = ["crm.pem"]')
+    bodies = [make_body() for _ in range(5)]
+    environs = [
+        environ_of(bodies[0]),
+        environ_of(b"forged", HTTP_X_DI_SIGNATURE=signed(b"another")[HEADER]),
+        environ_of(bodies[1]),
+        environ_of(bodies[2], path="/webhook/shop"),
+        environ_of(b"nowhere", path="/webhook/nowhere"),
+        environ_of(bodies[3]) | {BEGUN: time.monotonic() - 12.5},
+        environ_of(b"broken") | {"wsgi.input": None},
+        environ_of(bodies[4]),
+    ]
+    with capture_logs() as lines:
+        receiver = Receiver(site.configuration())
+        replies = receiver.answer_all(environs)
+    statuses = [200, 401, 200, 200, 404, 503, 503, 200]
+    assert [int(reply.line.split()[0]) for reply in replies] == statuses
+    waiting = sorted(site.files("incoming"))
+    assert [path.read_bytes() for path in waiting] == [bodies[0], bodies[1], bodies[4]]
+    assert [path.read_bytes() for path in site.files("incoming", webhook="shop")] == [bodies[2]]
+    assert [line["event"] for line in lines].count("stored") == 4
+    assert (receiver.counts.stored, receiver.counts.not_stored) == (4, 1)
+
+
+def test_when_the_disk_refuses_one_of_those_that_come_together_the_others_are_stored(tmp_path: Path) -> None:
+    site = make_site(tmp_path / "site")
+    bodies = [make_body(), make_body(size=100_000), make_body()]
+    receiver = Receiver(site.configuration())
+    with full_disk(room_bytes=50_000):
+        replies = receiver.answer_all([environ_of(body) for body in bodies])
+    assert [reply.line[:3] for reply in replies] == ["200", "503", "200"]
+    assert [path.read_bytes() for path in sorted(site.all_files())] == [bodies[0], bodies[2]]
 
 
 # healthz

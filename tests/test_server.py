@@ -1,8 +1,10 @@
 """One worker's server: slow and silent clients, and the orderly end."""
 
 import contextlib
+import fcntl
 import select
 import socket
+import struct
 import tempfile
 import threading
 import time
@@ -29,8 +31,11 @@ from running_service import (
 )
 from structlog.testing import capture_logs
 
+from spooler.acceptors import _THREADS as ACCEPTORS
+from spooler.durable import opened_folder
+from spooler.endpoint import BEGUN
 from spooler.listening import Listener
-from spooler.receiver import BEGUN, Receiver
+from spooler.receiver import Receiver
 from spooler.server import Server
 
 BODY = make_body()
@@ -218,17 +223,17 @@ def test_while_all_acceptors_wait_for_the_disk_others_accept_and_the_end_waits_t
     bound, address = bind()
     with server_on(bound, gate) as (server, thread), contextlib.ExitStack() as connections:
         waiting = []
-        for _ in range(8 + 8):  # acceptors, and threads behind the loop
+        for _ in range(ACCEPTORS + 8):  # and threads behind the loop
             waiting.append(connections.enter_context(connect(address)))
             waiting[-1].sendall(REQUEST)
-        for _ in waiting:
+            # One after the other: an acceptor takes together what comes together.
             assert gate.begun.acquire(timeout=PATIENCE_SECONDS)
         server.stop()
         wait_until(lambda: not is_listening(address))
         time.sleep(1.0)  # many turns of the loop
         assert thread.is_alive()
         gate.may_answer.set()
-        assert [status_of(read_all(connection)) for connection in waiting] == [200] * 16
+        assert [status_of(read_all(connection)) for connection in waiting] == [200] * len(waiting)
 
 
 def test_a_request_that_drips_in_doesnt_hold_up_the_end() -> None:
@@ -329,3 +334,41 @@ def test_chunks_over_the_limit_are_413_where_no_temporary_file_can_be_made(
     sent = head(body, "Transfer-Encoding: chunked") + b"%x\r\n" % len(body) + body
     with serving(Receiver(make_site(tmp_path / "site").configuration())) as address:
         assert status_of(exchange(address, sent)) == 413
+
+
+def test_of_those_that_are_accepted_together_each_is_answered_by_what_it_sent(tmp_path: Path) -> None:
+    site = make_site(tmp_path / "site")
+    bodies = [make_body(size=size) for size in (500, 900, 5000, 30_000, 70_000, 600)]
+    length = "Content-Length: {}".format
+    chunks = b"%x\r\n%b\r\n0\r\n\r\n" % (len(bodies[1]), bodies[1])
+    sent = [
+        (head(bodies[0], length(500)) + bodies[0], 200),
+        (head(bodies[1], "Transfer-Encoding: chunked") + chunks, 200),
+        *((head(body, length(len(body))) + body, 200) for body in bodies[2:5]),
+        (head(b"forged", length(len(bodies[0]))) + bodies[0], 401),
+        (head(bodies[0], length(500), length(500)) + bodies[0], 400),
+        (head(b"", path="/healthz").replace(b"POST", b"GET"), 200),
+        (head(bodies[0], length(500), path="/webhook/nowhere") + bodies[0], 404),
+        (head(bodies[5], length(600)) + bodies[5], 200),
+    ]
+    with (
+        serving(Receiver(site.configuration())) as address,
+        contextlib.ExitStack() as stack,
+        ThreadPoolExecutor(len(sent)) as pool,
+    ):
+        with opened_folder(site.folder("incoming")) as incoming:
+            fcntl.flock(incoming, fcntl.LOCK_EX)  # acceptors wait, and the others gather
+            first = [pool.submit(exchange, address, sent[0][0]) for _ in range(ACCEPTORS)]
+            time.sleep(0.2)
+            gone = stack.enter_context(connect(address))
+            gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            connections = [stack.enter_context(connect(address)) for _ in sent]
+            for connection, (request, _status) in zip(connections, sent, strict=True):
+                connection.sendall(request)
+            gone.close()  # with a reset
+        assert [status_of(read_all(connection)) for connection in connections] == [
+            status for _, status in sent
+        ]
+        assert [status_of(one.result()) for one in first] == [200] * ACCEPTORS
+    stored = [path.read_bytes() for path in site.files("incoming")]
+    assert sorted(stored) == sorted([bodies[0]] * (1 + ACCEPTORS) + bodies[1:])

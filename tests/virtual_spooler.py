@@ -24,8 +24,9 @@ from spooler.attempt import Attempt
 from spooler.callback import Reply
 from spooler.config import load
 from spooler.delivery import REPLY_WAIT_SECONDS
+from spooler.endpoint import BEGUN, STORE_WITHIN_SECONDS
 from spooler.finished import FinishedIds
-from spooler.receiver import BEGUN, STORE_WITHIN_SECONDS, Receiver
+from spooler.receiver import Receiver
 from spooler.scripts import Runner, Stop
 from spooler.signature import HEADER
 from spooler.spool import WebhookSpool

@@ -75,9 +75,13 @@ class Backlog:
         """Say whether a name waits in `incoming/` or is running, as far as is known here."""
         return name in self._incoming or name in self._running
 
+    def waiting(self) -> Iterator[str]:
+        """Yield what waits in `incoming/` and `retry/`, as far as is known here."""
+        return chain(self._incoming, self._retry)
+
     def names(self) -> Iterator[str]:
         """Yield all that isn't settled, as far as is known here."""
-        return chain(self._incoming, self._running, self._retry)
+        return chain(self.waiting(), self._running)
 
     def update(self, incoming: Iterable[str], retry: Mapping[str, float], until: str = "") -> None:
         """Take in what the folders hold now: names in `incoming/`, and names with due times in `retry/`.

@@ -1,11 +1,21 @@
 """The intake: which of the files in `incoming/` and `retry/` may be looked at, told to the backlog.
 
 Owns: listing those folders, and judging names that didn't come from the receiver.
-Promises: a name is passed on only when no older one can be missing from the same listing; what somebody is
+Promises: a name is given only when no older one can be missing from the same listing; what somebody is
 still copying waits until its size has stood still for 2 s; what is no regular file is reported once and
 left alone. A clock that was set back keeps nothing waiting longer than was meant (see `spooler.latest`).
 Of a very large `incoming/` only the first are remembered, and what has a place in line already.
-Does not promise: to be called at the right moment; it is the truth whenever it is.
+Does not promise: to be called at the right moment; it is the truth whenever it is. The order of what a person
+moves there while the very first listing is made.
+
+A listing may show a file that was put there while it was made, and have missed an older one that was put
+there a moment before. So a name that it shows is sure only if receivers can't have given it since the listing
+began, or if the listing before showed it, too; where that one was cut, what lies behind the cut isn't sure
+either. Nothing is given that sorts behind the first that isn't sure. No name vouches for another: a person
+may have put one there that lies ahead of the clock, and nothing is known of what comes before it. Such a one
+has its turn when a listing shows nothing new before it, or after 30 s of listings that all did. What is sure,
+but wasn't there the last time and should have been, was put back; what waited and isn't there any more may be
+on its way from one folder to the other. Then nothing at all is given before the next look.
 """
 
 import math
@@ -18,12 +28,14 @@ from spooler.backlog import Backlog
 from spooler.log import get_logger
 from spooler.name import Name, has_pattern, identify, log_name, stamp, stamp_of
 from spooler.notification import Notification
+from spooler.patience import Patience
 from spooler.spool import WebhookSpool
 from spooler.state import State
 
 STILL_SECONDS = 2.0
 _MOST = 100_000  # names that wait for their turn; a million would take 400 MB
 MOVING_SECONDS = 30.0  # somebody who puts back one after another holds up the rest no longer
+AHEAD_SECONDS = 30.0  # what keeps coming holds up what lies ahead of the clock no longer
 
 
 class Intake:
@@ -54,46 +66,38 @@ class Intake:
         self._reported: set[str] = set()
         self.look_again_soon = False  # something is there that may not be passed on yet
         self.is_moving = False  # a person is putting some back
-        self._moving_since: float | None = None
+        self._moving = Patience(spool.clock, MOVING_SECONDS)
+        self._ahead = Patience(spool.clock, AHEAD_SECONDS)
 
     def look(self) -> None:
         """List the folders and tell the backlog. Raises: OSError."""
         incoming = self._spool.listing(State.INCOMING, most=self._most, is_known=self.backlog.is_read)
         retry = self._spool.listing(State.RETRY)
+        due = dict(self._due_times(retry.names))
         foreign = {name for name in incoming.names if not has_pattern(name)}
         for name in (*incoming.odd, *retry.odd):
             self.report(name, "is no regular file")
-        # RACE: a listing may show a file that was put there while it was made, and not an older one that was
-        # put there a moment before: what is later than its beginning, and what lies behind the last one's
-        # limit, for of that nobody knows whether it is new.
         complete_here = min(incoming.complete_to, self._limit or incoming.complete_to)
-        # Of what was there the last time already nothing older can be missing, nor of what is older than
-        # that; though such a name lies ahead of the clock (it was given, and brought back, by hand).
-        known_young = self._young.intersection(incoming.names)
-        complete_to = max(complete_here, max(known_young, default=""))
-        passed = [
+        unsure = [
             name
             for name in incoming.names
-            if (self._may_pass(name) if name in foreign else name <= complete_to)
+            if name > complete_here and name not in self._young and name not in foreign
         ]
-        # RACE: what is older than the last listing, and wasn't in it, was put back since. There may be an
-        # even older one, put back just before, that this listing has missed: nothing is sure till the next.
-        self.is_moving = self._is_bearable(
-            any(
-                name <= self._complete_to and name not in self._young and not self.backlog.has(name)
-                for name in passed
-                if name not in foreign
-            )
-        )
+        untold = {*unsure, *(name for name in foreign if not self._may_pass(name))}
+        passed = [name for name in incoming.names if name not in untold]
+        there = {*incoming.names, *due}
+        moving = self._is_put_back(passed, foreign) or self._is_gone(there, incoming.limit)
+        self.is_moving = self._moving.lasts(waiting=moving) and moving
         self._complete_to = min(incoming.complete_to, incoming.limit or incoming.complete_to)
-        self._young = {name for name in incoming.names if name > complete_here and name not in foreign}
+        complete_next = min(complete_here, self._complete_to)
+        self._young = {name for name in incoming.names if name > complete_next and name not in foreign}
         self._is_cut = bool(incoming.limit) or complete_here < incoming.complete_to
         self._limit = incoming.limit
         self.beyond = incoming.beyond + len(incoming.names) - len(passed)
         self.look_again_soon = self.is_moving or len(passed) < len(incoming.names)
         self._forget({*incoming.names, *incoming.odd, *retry.names, *retry.odd})
-        until = min(complete_to, incoming.limit or complete_to) if self._is_cut else ""
-        self.backlog.update(passed, dict(self._due_times(retry.names)), until)
+        until = self._until(incoming.limit, unsure, [*passed, *due])
+        self.backlog.update(passed, due, until)
         if incoming.complete_to > (now := stamp(self._spool.clock.now())):
             self._follow_clock(now)
 
@@ -102,15 +106,27 @@ class Intake:
         """Whether few are left of those that the backlog was told of, and there are more."""
         return self._is_cut and self.backlog.unread <= self._most // 2
 
-    def _is_bearable(self, moving: bool) -> bool:
-        """Say whether those that are being put back are waited for, or have been for too long."""
-        if not moving:
-            self._moving_since = None
-            return False
-        now = self._spool.clock.monotonic()
-        if self._moving_since is None:
-            self._moving_since = now
-        return now - self._moving_since < MOVING_SECONDS
+    def _is_put_back(self, passed: list[str], foreign: set[str]) -> bool:
+        """Say whether one that is sure should have been in the last listing, and wasn't."""
+        # RACE: there may be an even older one, put back just before, that this listing has missed.
+        return any(
+            name <= self._complete_to and name not in self._young and not self.backlog.has(name)
+            for name in passed
+            if name not in foreign
+        )
+
+    def _is_gone(self, there: set[str], limit: str) -> bool:
+        """Say whether something that waited isn't there any more, as far as the listing goes."""
+        # RACE: a person may be moving it between the two folders; then each may have been listed without it.
+        return any(name not in there for name in self.backlog.waiting() if not limit or name <= limit)
+
+    def _until(self, limit: str, unsure: list[str], known: list[str]) -> str:
+        """Return what nothing may be given behind before the next look; empty where anything may."""
+        ends = [end for end in (limit, *unsure[:1]) if end]
+        is_ahead = bool(unsure) and any(name > unsure[0] for name in known)
+        if not self._ahead.lasts(waiting=is_ahead):
+            ends = [limit]
+        return min(ends, default="")
 
     def _follow_clock(self, now: str) -> None:
         """The clock was set back: where nothing that waits is later, let names be given by it again."""

@@ -74,6 +74,11 @@ _TRIED_AGAIN = (
 )
 _KILLED = "test_crash_campaign.py::test_a_kill_between_two_calls_loses_nothing_and_has_nothing_done_twice"
 
+_ANY_LISTING = tuple(
+    f"test_any_listing.py::test_whatever_listings_miss_nobody_is_overtaken_and_nobody_left[{clock}-100]"
+    for clock in (0, 1)
+)
+
 MUTATIONS = (
     Mutation(
         DURABLE,
@@ -819,9 +824,29 @@ MUTATIONS = (
     Mutation(
         KEPT,
         "who puts back one after another holds up the rest without end",
+        "patience.py",
+        (("        return now - self._since < self._seconds\n", "        return True\n"),),
+        (
+            "test_patience.py::test_it_lasts_for_its_seconds_on_end_and_not_for_longer",
+            "test_clock.py::test_one_who_puts_back_one_after_another_holds_up_the_rest_for_a_while_only",
+        ),
+    ),
+    Mutation(
+        ORDER,
+        "who waited in vain once is never waited for again",
+        "patience.py",
+        (("            self._since = None\n", "            pass\n"),),
+        ("test_patience.py::test_it_is_whole_again_as_soon_as_nobody_has_to_be_waited_for",),
+    ),
+    Mutation(
+        KEPT,
+        "what keeps coming holds up what lies ahead of the clock without end",
         "intake.py",
-        (("        return now - self._moving_since < MOVING_SECONDS\n", "        return True\n"),),
-        ("test_clock.py::test_one_who_puts_back_one_after_another_holds_up_the_rest_for_a_while_only",),
+        (("        if not self._ahead.lasts(waiting=is_ahead):\n", "        if False:\n"),),
+        (
+            "test_any_listing.py::"
+            "test_what_keeps_coming_does_not_hold_up_for_long_what_lies_ahead_of_the_clock",
+        ),
     ),
     Mutation(
         ONCE,
@@ -873,6 +898,72 @@ MUTATIONS = (
             "test_large_backlog.py::"
             "test_of_two_that_are_put_back_far_behind_the_older_goes_first_though_it_was_missed_at_first",
         ),
+    ),
+    Mutation(
+        ORDER,
+        "one that lies ahead of the clock vouches for all that comes before it",
+        "intake.py",
+        (
+            (
+                "            if name > complete_here and",
+                "            if name > max({complete_here, *self._young.intersection(incoming.names)}) and",
+            ),
+        ),
+        (
+            "test_any_listing.py::"
+            "test_one_that_lies_ahead_of_the_clock_vouches_for_nothing_that_comes_before_it",
+            "test_large_backlog.py::test_one_that_is_held_far_behind_vouches_for_nothing_that_lies_before_it",
+            *_ANY_LISTING,
+        ),
+    ),
+    Mutation(
+        ORDER,
+        "what is known is given though an older one isn't sure yet",
+        "intake.py",
+        (("(limit, *unsure[:1])", "(limit,)"),),
+        (
+            "test_any_listing.py::"
+            "test_a_due_retry_that_lies_ahead_of_the_clock_does_not_overtake_one_that_is_not_sure_yet",
+            "test_any_listing.py::"
+            "test_one_of_a_foreign_name_and_a_time_to_come_does_not_overtake_one_that_is_not_sure_yet",
+            "test_clock.py::test_what_is_put_back_under_names_to_come_keeps_its_order",
+            *_ANY_LISTING,
+        ),
+    ),
+    Mutation(
+        KEPT,
+        "what lies ahead of the clock isn't sure before the clock is there",
+        "intake.py",
+        (("if name > complete_here and name not in self._young and", "if name > complete_here and"),),
+        _ANY_LISTING,
+    ),
+    Mutation(
+        ORDER,
+        "what a person moves from retry/ to incoming/ is overtaken where no listing shows it",
+        "intake.py",
+        ((" or self._is_gone(there, incoming.limit)", ""),),
+        tuple(
+            "test_any_listing.py::test_what_a_person_moves_between_the_two_folders_meanwhile_is_not_overtaken"
+            f"[retry-{after}]"
+            for after in ("incoming", "retry")
+        ),
+    ),
+    Mutation(
+        PROMPT,
+        "what is put back before those that are held has all of them read again",
+        "intake.py",
+        (("complete_next = min(complete_here, self._complete_to)", "complete_next = complete_here"),),
+        (
+            "test_large_backlog.py::"
+            "test_what_is_put_back_before_those_that_are_held_has_none_of_them_read_again",
+        ),
+    ),
+    Mutation(
+        PROMPT,
+        "what lay behind the last limit of a large incoming/ is taken for put back",
+        "intake.py",
+        (("complete_next = min(complete_here, self._complete_to)", "complete_next = self._complete_to"),),
+        ("test_large_backlog.py::test_what_lay_behind_the_last_limit_is_not_taken_for_put_back",),
     ),
     Mutation(
         KEPT,

@@ -6,6 +6,7 @@ import pytest
 from conftest import FakeClock, MakeSpool, examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from test_any_listing import ahead
 from test_intake import put, store, take
 
 from spooler.foremost import Foremost
@@ -160,6 +161,60 @@ def test_of_two_that_are_put_back_far_behind_the_older_goes_first_though_it_was_
     intake.look()
     assert not intake.is_moving
     assert take(intake) == older
+
+
+def test_what_lay_behind_the_last_limit_is_not_taken_for_put_back(
+    spool: WebhookSpool, intake: Intake, clock: FakeClock
+) -> None:
+    names = fill(spool, clock, list(range(3 * MOST)))
+    given: list[str] = []
+    for _ in names:
+        intake.look()
+        assert not intake.is_moving
+        given += iter(lambda: take(intake), None)
+    assert given == names
+
+
+def test_one_that_is_held_far_behind_vouches_for_nothing_that_lies_before_it(
+    spool: WebhookSpool, intake: Intake, clock: FakeClock
+) -> None:
+    first = store(spool, 7)
+    last = ahead(spool, 400, contact=7)
+    clock.advance(1)
+    intake.look()
+    intake.look()
+    assert [take(intake), take(intake)] == [first, None]
+    spool.claim(State.INCOMING, first)
+    *names, older, younger = fill(spool, clock, [*range(100, 100 + MOST), 77, 77])
+    fill(spool, clock, list(range(200, 220)))
+    for name in (older, younger):
+        spool.claim(State.INCOMING, name)
+        spool.give_up(name)
+    intake.look()
+    assert [take(intake) for _ in names] == names
+    spool.path(State.FAILED, younger).rename(spool.path(State.INCOMING, younger))
+    intake.look()  # a listing that shows the younger one and has missed the older
+    assert last in intake.backlog.names()
+    assert take(intake) is None
+
+
+def test_what_is_put_back_before_those_that_are_held_has_none_of_them_read_again(
+    spool: WebhookSpool, intake: Intake, clock: FakeClock
+) -> None:
+    back = fill(spool, clock, list(range(100, 101 + MOST)))
+    for name in back:
+        spool.claim(State.INCOMING, name)
+        spool.give_up(name)
+    first, *held = fill(spool, clock, [7] * MOST)
+    intake.look()
+    assert [take(intake), take(intake)] == [first, None]
+    spool.claim(State.INCOMING, first)
+    for name in back:
+        spool.path(State.FAILED, name).rename(spool.path(State.INCOMING, name))
+    for _ in range(3):
+        intake.look()
+        assert all(map(intake.backlog.is_read, held))
+    assert [take(intake) for _ in range(MOST)] == back[:MOST]
 
 
 def test_what_is_put_back_before_all_that_is_remembered_goes_first(

@@ -55,6 +55,29 @@ def put(spool: WebhookSpool, name: str, content: bytes = b"{}", *, age: float = 
     return path
 
 
+def set_aside(spool: WebhookSpool, *names: str) -> None:
+    """Bring what waits to `failed/`, from where a person may put it back."""
+    for name in names:
+        spool.claim(State.INCOMING, name)
+        spool.give_up(name)
+
+
+def put_back(spool: WebhookSpool, *names: str) -> None:
+    """Put back into `incoming/` what was set aside."""
+    for name in names:
+        spool.path(State.FAILED, name).rename(spool.path(State.INCOMING, name))
+
+
+def put_back_and_take(spool: WebhookSpool, intake: Intake, name: str) -> None:
+    """Put one back: it is waited for during one look, for an older one may follow; then it goes first."""
+    put_back(spool, name)
+    intake.look()
+    assert intake.is_moving
+    intake.look()
+    assert not intake.is_moving
+    assert take(intake) == name
+
+
 def give(intake: Intake, now: float = 0) -> str | None:
     """Look, and take what is next."""
     intake.look()
@@ -387,17 +410,10 @@ def test_one_that_could_not_be_read_for_a_moment_gets_its_place_when_it_can(
 
 def test_what_is_being_put_back_is_waited_for(spool: WebhookSpool, intake: Intake, clock: FakeClock) -> None:
     first, second = store(spool, 7, "a"), store(spool, 7, "b")
-    for name in (first, second):
-        spool.claim(State.INCOMING, name)
-        spool.give_up(name)
+    set_aside(spool, first, second)
     clock.advance(1)
     intake.look()
-    spool.path(State.FAILED, second).rename(spool.path(State.INCOMING, second))
+    put_back(spool, second)
     intake.look()
     assert intake.is_moving
-    spool.path(State.FAILED, first).rename(spool.path(State.INCOMING, first))
-    intake.look()
-    assert intake.is_moving
-    intake.look()
-    assert not intake.is_moving
-    assert take(intake) == first
+    put_back_and_take(spool, intake, first)

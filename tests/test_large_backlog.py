@@ -7,7 +7,7 @@ from conftest import FakeClock, MakeSpool, examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_any_listing import ahead
-from test_intake import put, store, take
+from test_intake import put, put_back, put_back_and_take, set_aside, store, take
 
 from spooler.foremost import Foremost
 from spooler.intake import STILL_SECONDS, Intake
@@ -146,21 +146,14 @@ def test_of_two_that_are_put_back_far_behind_the_older_goes_first_though_it_was_
 ) -> None:
     names = fill(spool, clock, [*range(MOST), 77, 77, *range(100, 120)])
     older, younger = names[MOST : MOST + 2]
-    for name in (older, younger):
-        spool.claim(State.INCOMING, name)
-        spool.give_up(name)
+    set_aside(spool, older, younger)
     intake.look()
     for _ in range(MOST):
         take(intake)
-    spool.path(State.FAILED, younger).rename(spool.path(State.INCOMING, younger))
+    put_back(spool, younger)
     intake.look()  # a listing that shows the younger one and has missed the older
     assert take(intake) is None
-    spool.path(State.FAILED, older).rename(spool.path(State.INCOMING, older))
-    intake.look()
-    assert intake.is_moving
-    intake.look()
-    assert not intake.is_moving
-    assert take(intake) == older
+    put_back_and_take(spool, intake, older)
 
 
 def test_what_lay_behind_the_last_limit_is_not_taken_for_put_back(
@@ -187,12 +180,10 @@ def test_one_that_is_held_far_behind_vouches_for_nothing_that_lies_before_it(
     spool.claim(State.INCOMING, first)
     *names, older, younger = fill(spool, clock, [*range(100, 100 + MOST), 77, 77])
     fill(spool, clock, list(range(200, 220)))
-    for name in (older, younger):
-        spool.claim(State.INCOMING, name)
-        spool.give_up(name)
+    set_aside(spool, older, younger)
     intake.look()
     assert [take(intake) for _ in names] == names
-    spool.path(State.FAILED, younger).rename(spool.path(State.INCOMING, younger))
+    put_back(spool, younger)
     intake.look()  # a listing that shows the younger one and has missed the older
     assert last in intake.backlog.names()
     assert take(intake) is None
@@ -202,15 +193,12 @@ def test_what_is_put_back_before_those_that_are_held_has_none_of_them_read_again
     spool: WebhookSpool, intake: Intake, clock: FakeClock
 ) -> None:
     back = fill(spool, clock, list(range(100, 101 + MOST)))
-    for name in back:
-        spool.claim(State.INCOMING, name)
-        spool.give_up(name)
+    set_aside(spool, *back)
     first, *held = fill(spool, clock, [7] * MOST)
     intake.look()
     assert [take(intake), take(intake)] == [first, None]
     spool.claim(State.INCOMING, first)
-    for name in back:
-        spool.path(State.FAILED, name).rename(spool.path(State.INCOMING, name))
+    put_back(spool, *back)
     for _ in range(3):
         intake.look()
         assert all(map(intake.backlog.is_read, held))
@@ -221,12 +209,9 @@ def test_what_is_put_back_before_all_that_is_remembered_goes_first(
     spool: WebhookSpool, intake: Intake, clock: FakeClock
 ) -> None:
     names = fill(spool, clock, [*range(10), *range(10), *range(10)])
-    for name in names[:10]:
-        spool.claim(State.INCOMING, name)
-        spool.give_up(name)
+    set_aside(spool, *names[:10])
     intake.look()
-    for name in names[:10]:
-        spool.path(State.FAILED, name).rename(spool.path(State.INCOMING, name))
+    put_back(spool, *names[:10])
     assert drain(spool, intake, clock) == names
 
 
@@ -234,12 +219,9 @@ def test_what_is_put_back_before_all_that_is_remembered_does_not_hide_that_more_
     spool: WebhookSpool, intake: Intake, clock: FakeClock
 ) -> None:
     names = fill(spool, clock, list(range(20)))
-    for name in names[:MOST]:
-        spool.claim(State.INCOMING, name)
-        spool.give_up(name)
+    set_aside(spool, *names[:MOST])
     intake.look()
-    for name in names[:MOST]:
-        spool.path(State.FAILED, name).rename(spool.path(State.INCOMING, name))
+    put_back(spool, *names[:MOST])
     intake.look()
     intake.look()
     for _ in range(MOST // 2):

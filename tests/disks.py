@@ -50,12 +50,28 @@ def _why_no_mount(file_system: str) -> str:
             return f"{file_system} can't be mounted from a loop device here: {said.decode().strip()}"
 
 
-def make_image(path: Path, file_system: str) -> Path:
+def make_image(path: Path, file_system: str, *options: str) -> Path:
     """Make a file with an empty file system in it. Raises: CalledProcessError."""
     with path.open("wb") as file:
         file.truncate(SIZES[file_system])
-    _run(*_MAKE[file_system], str(path))
+    _run(*_MAKE[file_system], *options, str(path))
     _run("fallocate", "--dig-holes", str(path))
+    return path
+
+
+def make_image_without_blocks(path: Path) -> Path:
+    """Make an ext4 that counts free blocks and, when it comes to write, finds none: their map is spoilt.
+
+    What is written to it is taken into memory, and lost; of the first file that is said, once. Raises:
+    CalledProcessError.
+    """
+    block_bytes = 4096  # so large that there is one group of blocks, whose description is in the second
+    make_image(path, "ext4", "-b", str(block_bytes))
+    with path.open("r+b") as image:
+        image.seek(block_bytes)
+        (map_block,) = struct.unpack("<I", image.read(4))
+        image.seek(map_block * block_bytes)
+        image.write(b"\xaa" * block_bytes)
     return path
 
 

@@ -985,10 +985,10 @@ MUTATIONS = (
         "durable.py",
         (
             (
-                "                os.fsync(descriptor)\n            except OSError as error:\n"
-                "                file.error = error\n",
-                "                os.fsync(descriptor)\n            except OSError:\n"
-                "                os.fsync(descriptor)\n",
+                "                    step(descriptor)\n                except OSError as error:\n"
+                "                    file.error = error\n",
+                "                    step(descriptor)\n                except OSError:\n"
+                "                    step(descriptor)\n",
             ),
         ),
         (f"{_TRIED_AGAIN}[of the file]",),
@@ -1038,13 +1038,20 @@ MUTATIONS = (
         "durable.py",
         (
             (
-                "    for file, descriptor in opened:\n        if file.error",
-                "    for file, descriptor in opened[:1]:\n        if file.error",
+                "        for file, descriptor in opened:\n            if file.error",
+                "        for file, descriptor in opened[:1]:\n            if file.error",
             ),
         ),
         (
             "test_durable.py::test_files_that_come_together_are_all_synced_before_any_gets_its_name_and_their_folder_once",
         ),
+    ),
+    Mutation(
+        DURABLE,
+        "what fails when files that come together are begun to be written out is passed over",
+        "durable.py",
+        (("        raise OSError(code, os.strerror(code))\n\n\ndef _drop(", "        pass\n\n\ndef _drop("),),
+        ("test_durable.py::test_what_the_disk_has_no_block_for_is_never_taken_for_synced[2]",),
     ),
     Mutation(
         KEPT,

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import disks
 import pytest
 from conftest import durable_calls, full_disk, tree
 
@@ -104,6 +105,18 @@ def test_one_that_fails_takes_no_other_with_it(tmp_path: Path) -> None:
     assert tree(tmp_path) == {"0": b"0", ".1": b"another's", "4": b"4"}
     assert [file.name for file in files] == ["0", "", "", "", "4"]
     assert [file.error is None for file in files] == [True, False, False, False, True]
+
+
+@pytest.mark.skipif(bool(disks.why_not("ext4")), reason=disks.why_not("ext4"))
+@pytest.mark.parametrize("count", [1, 2])
+def test_what_the_disk_has_no_block_for_is_never_taken_for_synced(tmp_path: Path, count: int) -> None:
+    files = [NewFile(hidden=f".{number}", content=b"body") for number in range(count)]
+    image = disks.make_image_without_blocks(tmp_path / "image")
+    with disks.mounted(image, tmp_path / "mount") as mount:
+        with opened_folder(mount) as folder:
+            create(folder, files, lambda: publish_all(folder, files))
+        assert not {"0", ".0"} & tree(mount).keys()
+    assert isinstance(files[0].error, OSError)  # of the second this file system says itself that it's there
 
 
 def test_a_hidden_name_that_is_taken_is_refused_and_stays_whole(tmp_path: Path) -> None:

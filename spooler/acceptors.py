@@ -16,7 +16,7 @@ import select
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from spooler.accepted import Accepted
@@ -89,7 +89,10 @@ class Acceptors:
                 for descriptor, _event in poll.poll():
                     server = self._servers.get(descriptor)
                     if server and not self._stopping:
-                        self._serve(server)  # one, for another socket has its turn too
+                        try:
+                            self._serve(server)  # some, for another socket has its turn too
+                        except Exception:  # noqa: BLE001 - the outermost frame of a thread, which is to live on
+                            get_logger().exception("defect")
 
     def _serve(self, server: Any) -> None:
         """Take the connections that wait, and answer those together whose requests are whole."""
@@ -97,9 +100,14 @@ class Acceptors:
         while coming:
             self._receive(server, coming)
             whole = [one for one in coming if one.environ is not None]
-            # Before the others are answered, which takes time: who is late by that is read once more.
-            coming = [one for one in coming if one.environ is None and self._is_waited_for(one)]
+            # Before some are answered, which takes time: who is late by that is read once more.
+            waited_for, left = _divided(one for one in coming if one.environ is None)
+            left = [one for one in left if not self._leave(one, may_wait=False)]
             self._answer(server, whole)
+            # Only now, for whoever is whole has nothing to wait for.
+            for one in left:
+                self._leave(one, may_wait=True)
+            coming = waited_for
 
     def _accept(self, server: Any) -> list[Accepted]:
         taken: list[Accepted] = []
@@ -131,7 +139,7 @@ class Acceptors:
         environs = [one.environ for one in whole if one.environ is not None]
         try:
             answers = answer_all(server.application, environs) if whole else []
-        except Exception:  # noqa: BLE001 - the outermost frame of a thread, which is to live on
+        except Exception:  # noqa: BLE001 - those who wait for their moment are still to be answered
             get_logger().exception("defect")
             answers = [b""] * len(whole)
         for one, written in zip(whole, answers, strict=True):
@@ -140,20 +148,25 @@ class Acceptors:
             except OSError:  # the other side is gone
                 one.socket.close()
 
-    def _is_waited_for(self, one: Accepted) -> bool:
-        """Say whether its request may be whole soon; if not, let the loop wait for it, or refuse it."""
-        if one.goes_on and one.moment_left > 0:
-            return True
+    def _leave(self, one: Accepted, *, may_wait: bool) -> bool:
+        """Let the loop wait for its request, or refuse it. Returns whether there was room for it."""
         if one.ended and not one.received:
             one.socket.close()
+        elif self._room.acquire(blocking=may_wait):
+            self._handed_over.append(one)
+            self._wake_loop()
         else:
-            self._hand_over(one)
-        return False
+            return False
+        return True
 
-    def _hand_over(self, one: Accepted) -> None:
-        self._room.acquire()
-        self._handed_over.append(one)
-        self._wake_loop()
+
+def _divided(coming: Iterable[Accepted]) -> tuple[list[Accepted], list[Accepted]]:
+    """Return those whose request may be whole soon, and the others."""
+    waited_for: list[Accepted] = []
+    left: list[Accepted] = []
+    for one in coming:
+        (waited_for if one.goes_on and one.moment_left > 0 else left).append(one)
+    return waited_for, left
 
 
 def _received(one: Accepted, plain: PlainRequests) -> bool:

@@ -612,8 +612,9 @@ MUTATIONS = (
                 "                if not taken:\n                    raise\n                break  # another thread was",
             ),
             (
-                "                        self._serve(server)  # one",
-                "                        try:\n                            self._serve(server)\n                        except OSError:\n                            break  # one",
+                "                        except Exception:  # noqa: BLE001 - the outermost frame",
+                "                        except OSError:\n                            break\n"
+                "                        except Exception:  # noqa: BLE001 - the outermost frame",
             ),
         ),
         ("test_server.py::test_a_socket_that_many_come_in_by_leaves_another_its_turn",),
@@ -1080,6 +1081,25 @@ MUTATIONS = (
         "plain_request.py",
         (('_NOT_PLAIN = ("HTTP_TRANSFER_ENCODING", "HTTP_EXPECT")\n', "_NOT_PLAIN = ()\n"),),
         ("test_plain_request.py::test_what_is_unusual_in_the_least_is_not_plain[chunks and a length]",),
+    ),
+    Mutation(
+        KEPT,
+        "who has to wait for the loop holds up those who were accepted at the same time",
+        "acceptors.py",
+        (("self._leave(one, may_wait=False)]\n", "self._leave(one, may_wait=True)]\n"),),
+        ("test_server.py::test_who_has_to_wait_for_the_loop_holds_up_nobody_who_was_accepted_with_it",),
+    ),
+    Mutation(
+        KEPT,
+        "a defect ends the thread that accepts",
+        "acceptors.py",
+        (
+            (
+                "                        except Exception:  # noqa: BLE001 - the outermost frame",
+                "                        except LookupError:  # noqa: BLE001 - the outermost frame",
+            ),
+        ),
+        ("test_server.py::test_a_defect_costs_a_connection_and_no_acceptor",),
     ),
     Mutation(
         BOUNDED,

@@ -30,7 +30,9 @@ from running_service import (
     wait_until,
 )
 from structlog.testing import capture_logs
+from waitress.server import create_server
 
+from spooler.acceptors import _MOST_HANDED_OVER, Acceptors
 from spooler.acceptors import _THREADS as ACCEPTORS
 from spooler.durable import opened_folder
 from spooler.endpoint import BEGUN
@@ -372,3 +374,63 @@ def test_of_those_that_are_accepted_together_each_is_answered_by_what_it_sent(tm
         assert [status_of(one.result()) for one in first] == [200] * ACCEPTORS
     stored = [path.read_bytes() for path in site.files("incoming")]
     assert sorted(stored) == sorted([bodies[0]] * (1 + ACCEPTORS) + bodies[1:])
+
+
+def test_who_has_to_wait_for_the_loop_holds_up_nobody_who_was_accepted_with_it() -> None:
+    gate, loop_waits, loop_may_go_on = Gate(), threading.Event(), threading.Event()
+
+    def each_second() -> None:
+        loop_waits.set()
+        assert loop_may_go_on.wait(PATIENCE_SECONDS)
+
+    bound, address = bind()
+    server = Server(gate, [Listener(bound, handed_over=False)], 1 << 20)
+    thread = threading.Thread(target=server.run, args=(each_second,))
+    thread.start()
+    with contextlib.ExitStack() as stack:
+        stack.callback(thread.join, PATIENCE_SECONDS)
+        stack.callback(server.stop)
+        stack.callback(loop_may_go_on.set)
+        stack.callback(gate.may_answer.set)
+
+        def send(sent: bytes) -> socket.socket:
+            connection = stack.enter_context(connect(address))
+            connection.sendall(sent)
+            return connection
+
+        assert loop_waits.wait(PATIENCE_SECONDS)
+        for _ in range(_MOST_HANDED_OVER):
+            send(b"GET x\r\n\r\n")
+        for _ in range(ACCEPTORS):
+            send(REQUEST)
+            assert gate.begun.acquire(timeout=PATIENCE_SECONDS)
+        together = [send(b"GET x\r\n\r\n" if number == 7 else REQUEST) for number in range(16)]
+        gate.may_answer.set()
+        for number, connection in enumerate(together):
+            connection.settimeout(5)
+            assert number == 7 or status_of(read_all(connection)) == 200
+
+
+def test_a_defect_costs_a_connection_and_no_acceptor() -> None:
+    def wake_loop() -> None:
+        raise RuntimeError
+
+    def application(_environ: object, start_response: Callable[..., Any]) -> Iterable[bytes]:
+        start_response("200 OK", [])
+        return [b"ok"]
+
+    bound, address = bind()
+    with bound, contextlib.closing(create_server(application, sockets=[bound])) as server:
+        acceptors = Acceptors([server], wake_loop)
+        with capture_logs() as lines:
+            acceptors.start()
+            with contextlib.ExitStack() as stack:
+                stack.callback(acceptors.stop)
+                for _ in range(2 * ACCEPTORS):
+                    stack.enter_context(connect(address)).sendall(b"GET x\r\n\r\n")
+                    time.sleep(0.05)  # one by one
+                connection = stack.enter_context(connect(address))
+                connection.settimeout(5)
+                connection.sendall(REQUEST)
+                assert status_of(read_all(connection)) == 200
+        assert "defect" in {line["event"] for line in lines}

@@ -32,6 +32,7 @@ _BYTES = 1024
 _WHY_CHARACTERS = 200
 _COUNTS = 10**12  # more is nonsense
 _TRIES = 250  # for the lock, a millisecond apart: a process that was stopped while it held it delays nobody
+_GIVEN_UP_SECONDS = 10.0  # then, for of many that come together each would wait so long
 
 
 class Reason(StrEnum):
@@ -88,6 +89,7 @@ class Refusals:
         self._path = f"{folder}/{FILE_NAME}"
         self._clock = clock
         self._lock = Lock()
+        self._given_up_until = 0.0  # on the monotonic clock
 
     def count(self, reason: Reason, why: str) -> None:
         """Count a request that was answered with anything but 200."""
@@ -114,21 +116,23 @@ class Refusals:
     @contextmanager
     def _locked(self, flags: int) -> Iterator[int]:
         with self._lock:
+            if self._clock.monotonic() < self._given_up_until:
+                raise BlockingIOError
             file = os.open(self._path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, MODE)
             try:
-                _lock(file)
+                self._take(file)
                 yield file
             finally:
                 os.close(file)
 
-
-def _lock(file: int) -> None:
-    for _ in range(_TRIES):
-        with suppress(BlockingIOError):
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        sleep(0.001)
-    raise BlockingIOError
+    def _take(self, file: int) -> None:
+        for _ in range(_TRIES):
+            with suppress(BlockingIOError):
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            sleep(0.001)
+        self._given_up_until = self._clock.monotonic() + _GIVEN_UP_SECONDS
+        raise BlockingIOError
 
 
 def _harmless(text: str) -> str:

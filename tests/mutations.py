@@ -1084,6 +1084,13 @@ MUTATIONS = (
     ),
     Mutation(
         KEPT,
+        "many that are refused together each wait for a lock that nobody gives back",
+        "refusals.py",
+        (("            if self._clock.monotonic() < self._given_up_until:\n", "            if False:\n"),),
+        ("test_refusals.py::test_whoever_waited_for_the_lock_in_vain_asks_for_it_only_later",),
+    ),
+    Mutation(
+        KEPT,
         "who has to wait for the loop holds up those who were accepted at the same time",
         "acceptors.py",
         (("self._leave(one, may_wait=False)]\n", "self._leave(one, may_wait=True)]\n"),),

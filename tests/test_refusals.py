@@ -111,6 +111,20 @@ def test_a_process_that_stopped_while_it_held_the_lock_delays_nobody(
     assert refusals.read(tmp_path).errors == 1
 
 
+def test_whoever_waited_for_the_lock_in_vain_asks_for_it_only_later(tmp_path: Path, clock: FakeClock) -> None:
+    counting = Refusals(tmp_path, clock)
+    counting.count(Reason.BAD_REQUEST, "x")
+    with (tmp_path / FILE_NAME).open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        counting.count(Reason.BAD_REQUEST, "x")
+    clock.advance(9)
+    counting.count(Reason.BAD_REQUEST, "x")
+    assert refusals.read(tmp_path).errors == 1
+    clock.advance(2)
+    counting.count(Reason.BAD_REQUEST, "x")
+    assert refusals.read(tmp_path).errors == 2
+
+
 def _count(folder: Path, times: int) -> None:
     counting = Refusals(folder, SystemClock())
     for _ in range(times):

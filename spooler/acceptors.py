@@ -65,7 +65,8 @@ class Acceptors:
     @property
     def busy(self) -> bool:
         """Whether some thread hasn't ended, or handed over what nobody has taken."""
-        return bool(self._handed_over) or any(thread.is_alive() for thread in self._threads)
+        # RACE: a thread may hand over, and end, in between: so what it left is looked at last.
+        return any(thread.is_alive() for thread in self._threads) or bool(self._handed_over)
 
     def take(self, most: int) -> list[Accepted]:
         """Return what was handed over since the last time, so many at most."""

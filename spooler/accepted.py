@@ -76,6 +76,7 @@ class Accepted:
 
     def answer(self, written: bytes) -> None:
         """Write the answer, and close. Raises: OSError."""
+        self.environ = None  # it refers to us: the body would take its memory for long after
         self.socket.send(written, socket.MSG_DONTWAIT)
         self.socket.close()
 

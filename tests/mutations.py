@@ -1090,6 +1090,13 @@ MUTATIONS = (
         ("test_refusals.py::test_whoever_waited_for_the_lock_in_vain_asks_for_it_only_later",),
     ),
     Mutation(
+        BOUNDED,
+        "an answered request keeps its memory",
+        "accepted.py",
+        (("        self.environ = None  # it refers", "        # it refers"),),
+        ("test_server.py::test_the_memory_of_a_request_is_given_back_with_its_answer[50000]",),
+    ),
+    Mutation(
         KEPT,
         "who has to wait for the loop holds up those who were accepted at the same time",
         "acceptors.py",

@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import gc
 import select
 import socket
 import struct
@@ -32,6 +33,7 @@ from running_service import (
 from structlog.testing import capture_logs
 from waitress.server import create_server
 
+from spooler.accepted import Accepted
 from spooler.acceptors import _MOST_HANDED_OVER, Acceptors
 from spooler.acceptors import _THREADS as ACCEPTORS
 from spooler.durable import opened_folder
@@ -434,3 +436,15 @@ def test_a_defect_costs_a_connection_and_no_acceptor() -> None:
                 connection.sendall(REQUEST)
                 assert status_of(read_all(connection)) == 200
         assert "defect" in {line["event"] for line in lines}
+
+
+@pytest.mark.parametrize("size", [500, 50_000])
+def test_the_memory_of_a_request_is_given_back_with_its_answer(tmp_path: Path, size: int) -> None:
+    with serving(Receiver(make_site(tmp_path / "site").configuration())) as address:
+        gc.collect()
+        gc.disable()
+        try:
+            assert post(address, make_body(size=size)).status == 200
+            wait_until(lambda: not any(isinstance(one, Accepted) for one in gc.get_objects()), seconds=5)
+        finally:
+            gc.enable()

@@ -41,6 +41,10 @@ _REASONS = {  # of answers that are given for one reason alone
 }
 
 
+def _kind_of(answer: Answer) -> Reason:
+    return _REASONS.get(answer, Reason.BAD_REQUEST)
+
+
 class _Refusal(Exception):  # noqa: N818 - it is an answer, not an error
     """Ends a request early with an answer; the reason is for the log, its kind for counting.
 
@@ -52,7 +56,7 @@ class _Refusal(Exception):  # noqa: N818 - it is an answer, not an error
         self.answer = answer
         self.reason = reason
         self.file = file
-        self.kind = kind or _REASONS.get(answer, Reason.BAD_REQUEST)
+        self.kind = kind or _kind_of(answer)
 
 
 @dataclass(slots=True)
@@ -89,6 +93,13 @@ class Endpoint:
         with self._counting:
             stored, failed = self._answered[Answer.STORED], self._answered[Answer.UNAVAILABLE]
             return Counts(stored, self._answered.total() - stored - failed, failed)
+
+    def look_at_keys(self) -> None:
+        """Read the key files that changed; whatever goes wrong with that, the last good keys stay."""
+        try:
+            self.keyring.refresh()
+        except Exception:  # noqa: BLE001 - the senders get answers
+            self._log.exception("defect")
 
     def admit(self, environ: dict[str, Any]) -> Delivery | Answer:
         """Return the notification that a request brings, or what a request that is refused is answered."""
@@ -158,7 +169,7 @@ class Endpoint:
 
     def count_refused(self, answer: Answer, why: str, kind: Reason | None = None) -> None:
         """Count a POST that got another answer than 200."""
-        reason = kind or _REASONS.get(answer, Reason.BAD_REQUEST)
+        reason = kind or _kind_of(answer)
         measures.REQUESTS.count(self.webhook.name, str(answer.status))
         measures.REFUSED_REQUESTS.count(self.webhook.name, reason)
         self._refusals.count(reason, why)

@@ -57,7 +57,7 @@ class Receiver:
         """Answer requests that came together: what is stored of them is synced together."""
         for path in {environ.get("PATH_INFO", "") for environ in environs}:
             if named := self._named(path):
-                named.keyring.refresh()
+                named.look_at_keys()
         begun = [self._begin(environ) for environ in environs]
         deliveries = [one for one in begun if isinstance(one, Delivery)]
         for endpoint in self._endpoints.values():

@@ -130,6 +130,8 @@ class WebhookSpool(WebhookFolders):
                 if arrival.deadline is not None and now > arrival.deadline:
                     arrival.error = arrival.error or StorageUnavailableError(_TOO_LATE)
             waiting = [arrival for arrival in arrivals if arrival.error is None]
+            if not waiting:
+                return
             for arrival, stamp in zip(waiting, self._next_stamps(len(waiting)), strict=True):
                 name = Name(stamp, arrival.notification.id, arrival.notification.type)
                 try:
@@ -143,7 +145,7 @@ class WebhookSpool(WebhookFolders):
         rejected, now = self.folder(State.REJECTED), self.clock.now()
         known = latest.read(rejected)
         first = latest.next_stamp(known, now)
-        ahead = latest.MICROSECOND * max(0, count - 1)
+        ahead = latest.MICROSECOND * (count - 1)
         # CRASH: the stamps are noted and not given; the next one is later still.
         if known is None or not latest.write(rejected, first + ahead):  # the first ever, or it can't be noted
             first = latest.next_stamp(self.newest_waiting(), now)

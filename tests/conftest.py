@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from hypothesis import settings
 
 from spooler import children, durable, keypair
+from spooler.intake import Intake
 from spooler.running import Mark, Seats
 from spooler.spool import WebhookSpool
 
@@ -98,6 +99,16 @@ def make_spool(tmp_path: Path, clock: FakeClock) -> MakeSpool:
         return spool
 
     return make
+
+
+@pytest.fixture
+def spool(make_spool: MakeSpool) -> WebhookSpool:
+    return make_spool()
+
+
+@pytest.fixture
+def intake(spool: WebhookSpool) -> Intake:
+    return Intake(spool, by_contact=True)
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from conftest import FakeClock, MakeSpool
+from conftest import FakeClock
 from test_intake import body, give, put, store, take
 
 from spooler import latest
@@ -28,16 +28,6 @@ MEMORY = Path("/dev/shm")  # tens of thousands of files, and no sync is tested h
 LOOKS = 2  # so many in which files come
 FILES = 3
 ENOUGH_LOOKS = 10  # for each to have its turn
-
-
-@pytest.fixture
-def spool(make_spool: MakeSpool) -> WebhookSpool:
-    return make_spool()
-
-
-@pytest.fixture
-def intake(spool: WebhookSpool) -> Intake:
-    return Intake(spool, by_contact=True)
 
 
 class Coming(NamedTuple):

@@ -27,11 +27,6 @@ from spooler.webhook_queue import WebhookQueue
 DAY, YEAR = 86_400.0, 365 * 86_400.0
 
 
-@pytest.fixture
-def spool(make_spool: MakeSpool) -> WebhookSpool:
-    return make_spool()
-
-
 def step(clock: FakeClock, seconds: float) -> None:
     """Set the wall clock forward, or back."""
     clock.set_back(-seconds)

@@ -8,7 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from conftest import FakeClock, MakeSpool, examples
+from conftest import FakeClock, examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -21,11 +21,6 @@ from spooler.state import State
 DAY = 86400.0
 BODY = b'{"EventUniqueID": "same"}'
 TEST = b'{"EventUniqueID": "same", "isTest": true}'
-
-
-@pytest.fixture
-def spool(make_spool: MakeSpool) -> WebhookSpool:
-    return make_spool()
 
 
 def name_of(spool: WebhookSpool, identifier: str = "same", kind: str = "t", *, age: float = 0) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import structlog
-from conftest import FakeClock, MakeSpool
+from conftest import FakeClock
 
 from spooler import history
 from spooler.intake import STILL_SECONDS, Intake
@@ -16,16 +16,6 @@ from spooler.name import Name
 from spooler.notification import Notification
 from spooler.spool import WebhookSpool
 from spooler.state import State
-
-
-@pytest.fixture
-def spool(make_spool: MakeSpool) -> WebhookSpool:
-    return make_spool()
-
-
-@pytest.fixture
-def intake(spool: WebhookSpool) -> Intake:
-    return Intake(spool, by_contact=True)
 
 
 @pytest.fixture

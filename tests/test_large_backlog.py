@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 import pytest
-from conftest import FakeClock, MakeSpool, examples
+from conftest import FakeClock, examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_any_listing import ahead
@@ -15,11 +15,6 @@ from spooler.spool import WebhookSpool
 from spooler.state import State
 
 MOST = 4
-
-
-@pytest.fixture
-def spool(make_spool: MakeSpool) -> WebhookSpool:
-    return make_spool()
 
 
 @pytest.fixture

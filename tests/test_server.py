@@ -378,7 +378,11 @@ def test_of_those_that_are_accepted_together_each_is_answered_by_what_it_sent(tm
     assert sorted(stored) == sorted([bodies[0]] * (1 + ACCEPTORS) + bodies[1:])
 
 
-def test_who_has_to_wait_for_the_loop_holds_up_nobody_who_was_accepted_with_it() -> None:
+def test_who_has_to_wait_for_the_loop_holds_up_nobody_who_was_accepted_with_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # On a busy machine a request may come late, and only what is invalid is to wait for the loop.
+    monkeypatch.setattr("spooler.accepted.MOMENT_SECONDS", PATIENCE_SECONDS)
     gate, loop_waits, loop_may_go_on = Gate(), threading.Event(), threading.Event()
 
     def each_second() -> None:
@@ -446,11 +450,15 @@ def test_a_defect_costs_a_connection_and_no_acceptor() -> None:
 
 @pytest.mark.parametrize("size", [500, 50_000])
 def test_the_memory_of_a_request_is_given_back_with_its_answer(tmp_path: Path, size: int) -> None:
+    def accepted() -> list[Accepted]:
+        return [one for one in gc.get_objects() if isinstance(one, Accepted)]
+
     with serving(Receiver(make_site(tmp_path / "site").configuration())) as address:
         gc.collect()
         gc.disable()
+        others = len(accepted())
         try:
             assert post(address, make_body(size=size)).status == 200
-            wait_until(lambda: not any(isinstance(one, Accepted) for one in gc.get_objects()), seconds=5)
+            wait_until(lambda: len(accepted()) <= others, seconds=5)
         finally:
             gc.enable()

@@ -24,33 +24,44 @@ _NEEDS_QUOTES = re.compile('[ ="]')
 _PLAIN = re.compile("[!#-<>-~]+")  # text that stands for itself
 
 
-def _render(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
+def _render(_logger: WrappedLogger, level: str, event: EventDict) -> str:
     """Write an event as logfmt: what is unknown is left out."""
-    said = [(key, event.pop(key)) for key in _LEADING if key in event]
-    return " ".join(f"{key}={_written(value)}" for key, value in (*said, *event.items()) if value is not None)
+    if "exc_info" in event:
+        event = structlog.processors.format_exc_info(_logger, level, event)
+    event["timestamp"] = f"{datetime.now(UTC).isoformat(timespec='microseconds')[:-6]}Z"
+    event["level"] = level
+    return _written(event)
 
 
-def _written(value: object) -> str:
+def _written(event: Mapping[str, object]) -> str:
+    leading = {key: event[key] for key in _LEADING if key in event}
+    known = {
+        key: value if type(value) is str else _text(value)
+        for key, value in {**leading, **event}.items()
+        if value is not None
+    }
+    # In most lines nothing is to be written differently. Each notification has some: one look at all values.
+    if _PLAIN.fullmatch("".join(known.values())):
+        return " ".join([f"{key}={text}" for key, text in known.items()])
+    return " ".join([f"{key}={_one_word(text)}" for key, text in known.items()])
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value)
+
+
+def _one_word(text: str) -> str:
     """Make a value printable, and one word.
 
     TRUST: values come from the network and from file names.
     """
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    text = value if type(value) is str else str(value)
-    if _PLAIN.fullmatch(text):
-        return text
-    if not text.isprintable():
-        text = printable(text)
+    text = printable(text)
     if not _NEEDS_QUOTES.search(text):
         return text
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'
-
-
-def _stamp(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    event["timestamp"] = f"{datetime.now(UTC).isoformat(timespec='microseconds')[:-6]}Z"
-    return event
 
 
 def printable(text: str) -> str:
@@ -67,12 +78,14 @@ class _BestEffort:
         self._stream = stream
 
     def write(self, text: str) -> None:
-        with suppress(OSError):
+        try:
             self._stream.write(text)
+            self._stream.flush()
+        except OSError:
+            pass
 
     def flush(self) -> None:
-        with suppress(OSError):
-            self._stream.flush()
+        """Do nothing: what was written is flushed."""
 
 
 def get_logger() -> FilteringBoundLogger:
@@ -83,19 +96,14 @@ def get_logger() -> FilteringBoundLogger:
 
 def line(level: str, event: str, values: Mapping[str, object]) -> str:
     """Return an event as its line reads in the log, but for the time, which the journal adds."""
-    return _render(None, level, {"level": level, "event": event, **values})
+    return _written({"level": level, "event": event, **values})
 
 
 def configure(stream: TextIO | None = None) -> None:
     """Send all log lines of this process to `stream` (standard error by default)."""
     unfailing = cast(TextIO, _BestEffort(stream or sys.stderr))
-    shared: list[structlog.typing.Processor] = [
-        structlog.stdlib.add_log_level,
-        _stamp,
-        structlog.processors.format_exc_info,
-    ]
     structlog.configure(
-        processors=[*shared, _render],
+        processors=[_render],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         logger_factory=structlog.WriteLoggerFactory(file=unfailing),
         cache_logger_on_first_use=True,
@@ -103,7 +111,6 @@ def configure(stream: TextIO | None = None) -> None:
     handler = logging.StreamHandler(unfailing)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, _render],
         )
     )

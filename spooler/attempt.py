@@ -13,6 +13,7 @@ from datetime import datetime
 from pathlib import Path
 
 from spooler import durable, history, measures, running
+from spooler.claiming import ProcessorsSpool
 from spooler.config import Webhook
 from spooler.dropins import Script
 from spooler.keeper import Keeper
@@ -22,7 +23,6 @@ from spooler.name import Name, identify
 from spooler.notification import Notification
 from spooler.outcome import Done, Outcome, Release, of_exit
 from spooler.scripts import Runner, Stop
-from spooler.spool import WebhookSpool
 from spooler.state import State
 from spooler.work_folder import WorkFolders
 
@@ -37,7 +37,7 @@ class Attempt:
     """
 
     webhook: Webhook
-    spool: WebhookSpool
+    spool: ProcessorsSpool
     runner: Runner
     stop: Stop
     keeper: Keeper | None = None

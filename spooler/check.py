@@ -19,10 +19,10 @@ from spooler import alert_texts, alerter, dropins, lock, mail
 from spooler.address import Address
 from spooler.config import CREDENTIALS, Configuration, Webhook
 from spooler.errors import KeyFileError
+from spooler.folders import WebhookFolders
 from spooler.keys import load_key
 from spooler.owner import EXECUTE, READ, WRITE, User, service_user
 from spooler.room import Room
-from spooler.spool import WebhookSpool
 from spooler.state import State
 from spooler.units import format_duration, format_size
 
@@ -57,7 +57,7 @@ def examine(configuration: Configuration) -> Iterator[Finding]:
         subject = f"webhook {webhook.name}"
         yield from _told(subject, _keys(webhook, user))
         yield from _certificates(webhook, configuration)
-        yield from _told(subject, _folders(WebhookSpool(configuration.spool, webhook.name), user))
+        yield from _told(subject, _folders(WebhookFolders(configuration.spool, webhook.name), user))
         yield from _told(subject, _scripts(webhook, user))
         yield from _retention(webhook, configuration)
     yield from _port(configuration)
@@ -111,7 +111,7 @@ def _disk(configuration: Configuration) -> Iterator[Finding]:
     yield Finding(verdict, "disk", text)
 
 
-def _folders(spool: WebhookSpool, user: User) -> Iterator[Finding]:
+def _folders(spool: WebhookFolders, user: User) -> Iterator[Finding]:
     subject = f"webhook {spool.webhook}"
     folders = [spool.folder(state) for state in State]
     missing = [folder for folder in folders if not folder.exists()]
@@ -138,7 +138,7 @@ def _folders(spool: WebhookSpool, user: User) -> Iterator[Finding]:
         yield Finding(Verdict.NOTICE, subject, f"paused: spooler resume {spool.webhook} lets it go on")
 
 
-def _unmakeable(spool: WebhookSpool, user: User) -> Iterator[Finding]:
+def _unmakeable(spool: WebhookFolders, user: User) -> Iterator[Finding]:
     """Say so where the user can't make the missing folders either."""
     place = spool.base
     while not place.exists():

@@ -26,8 +26,8 @@ from spooler.pulse import Counts
 from spooler.refusals import Reason, Refusals
 from spooler.rejected import Rejected
 from spooler.signature import SignatureMismatchError, SignatureMissingError
-from spooler.spool import Arrival, WebhookSpool
 from spooler.state import State
+from spooler.storing import Arrival, ReceiversSpool
 
 # The sender waits 15 s. What hasn't reached its name by then would be sent again though it was stored.
 STORE_WITHIN_SECONDS = 12.0
@@ -74,7 +74,7 @@ class Delivery:
 class Endpoint:
     """Takes what is posted to one webhook, from several threads at once."""
 
-    def __init__(self, webhook: Webhook, spool: WebhookSpool, settings: Receiver) -> None:
+    def __init__(self, webhook: Webhook, spool: ReceiversSpool, settings: Receiver) -> None:
         """Load the keys. Raises: KeyFileError."""
         self.webhook = webhook
         self.spool = spool

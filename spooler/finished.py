@@ -18,10 +18,9 @@ from pathlib import Path
 from threading import Lock
 
 from spooler import history
-from spooler.folders import is_there
+from spooler.folders import WebhookFolders, is_there
 from spooler.name import SUFFIX, Name, log_name, stamp
 from spooler.notification import Notification
-from spooler.spool import WebhookSpool
 from spooler.state import State
 
 _BUCKETS = 4096
@@ -65,7 +64,7 @@ class _Day:
 class FinishedIds:
     """The ids of one webhook's `done/`."""
 
-    def __init__(self, spool: WebhookSpool, window_seconds: float) -> None:
+    def __init__(self, spool: WebhookFolders, window_seconds: float) -> None:
         self._spool = spool
         self._window_seconds = window_seconds
         self._days: dict[str, _Day] = {}

@@ -131,7 +131,7 @@ class WebhookFolders:
         odd: list[str] = []
         foremost = Foremost(most)
         with durable.opened_folder(self.folder(state)) as folder:
-            # RACE: whoever holds the lock has stamped a name that isn't visible yet; see `_publish`.
+            # RACE: whoever holds the lock has stamped a name that isn't visible yet; see `ReceiversSpool`.
             fcntl.flock(folder, fcntl.LOCK_EX)
             complete_to = stamp(latest.next_stamp(latest.read(self.folder(State.REJECTED)), self.clock.now()))
             fcntl.flock(folder, fcntl.LOCK_UN)

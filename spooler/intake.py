@@ -25,11 +25,11 @@ from datetime import datetime, timedelta
 
 from spooler import history
 from spooler.backlog import Backlog
+from spooler.claiming import ProcessorsSpool
 from spooler.log import get_logger
 from spooler.name import Name, has_pattern, identify, log_name, stamp, stamp_of
 from spooler.notification import Notification
 from spooler.patience import Patience
-from spooler.spool import WebhookSpool
 from spooler.state import State
 
 STILL_SECONDS = 2.0
@@ -42,7 +42,7 @@ class Intake:
     """Looks into one webhook's folders."""
 
     def __init__(
-        self, spool: WebhookSpool, *, by_contact: bool, longest_wait: float = math.inf, most: int = _MOST
+        self, spool: ProcessorsSpool, *, by_contact: bool, longest_wait: float = math.inf, most: int = _MOST
     ) -> None:
         """by_contact: notifications of one contact share a lane, not only those of one id.
 

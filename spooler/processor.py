@@ -14,6 +14,7 @@ from threading import Lock
 from typing import NamedTuple
 
 from spooler.attempt import Attempt
+from spooler.claiming import ProcessorsSpool
 from spooler.clock import Clock, SystemClock
 from spooler.config import Configuration, Webhook
 from spooler.errors import SpoolUnusableError
@@ -22,7 +23,6 @@ from spooler.keeper import Keeper
 from spooler.log import get_logger
 from spooler.name import identify
 from spooler.scripts import Runner, Stop
-from spooler.spool import WebhookSpool
 from spooler.state import State
 from spooler.turn import Settled, Turn
 from spooler.wake import Wake
@@ -72,7 +72,7 @@ class Processor:
         self._keepers: list[Keeper] = []
         spools = []
         for webhook in configuration.webhooks.values():
-            spool = WebhookSpool(configuration.spool, webhook.name, clock or SystemClock())
+            spool = ProcessorsSpool(configuration.spool, webhook.name, clock or SystemClock())
             spools.append(spool)
             self._turns.append((WebhookQueue(webhook, spool), self._turn(webhook, spool, runner)))
         self._watcher = Watcher(
@@ -86,7 +86,7 @@ class Processor:
         self._hinted = True
         self._wake.set()
 
-    def _turn(self, webhook: Webhook, spool: WebhookSpool, runner: Runner) -> Turn:
+    def _turn(self, webhook: Webhook, spool: ProcessorsSpool, runner: Runner) -> Turn:
         spool.prepare()
         finished = FinishedIds(spool, webhook.processing.deduplicate_for)
         try:

@@ -20,7 +20,7 @@ from spooler.errors import StorageUnavailableError
 from spooler.log import get_logger
 from spooler.pulse import Counts
 from spooler.refusals import Reason
-from spooler.spool import WebhookSpool
+from spooler.storing import ReceiversSpool
 
 _PATH = "/webhook/"
 
@@ -32,7 +32,7 @@ class Receiver:
         """Load the keys and prepare the folders. Raises: KeyFileError, SpoolUnusableError."""
         settings, clock = configuration.receiver, clock or SystemClock()
         spools = [
-            WebhookSpool(configuration.spool, name, clock, settings.min_free)
+            ReceiversSpool(configuration.spool, name, clock, settings.min_free)
             for name in configuration.webhooks
         ]
         for spool in spools:

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from spooler import children, history, running
+from spooler.claiming import ProcessorsSpool
 from spooler.log import get_logger
 from spooler.name import HIDDEN, LOG_SUFFIX, SUFFIX, log_name
 from spooler.scripts import OWNER_VARIABLE
-from spooler.spool import WebhookSpool, bring_log
+from spooler.spool import bring_log
 from spooler.state import ACTIVE, State
 
 _SURVIVOR_SECONDS = 5.0
@@ -34,7 +35,7 @@ class Recovered(NamedTuple):
     left: dict[str, bool]
 
 
-def recover(spool: WebhookSpool, found: Recovered | None = None) -> Recovered:
+def recover(spool: ProcessorsSpool, found: Recovered | None = None) -> Recovered:
     """Sweep one webhook's folders after whatever happened.
 
     found: told of each as it is taken up, for whoever wants to know of those before an error, too.
@@ -60,7 +61,7 @@ def recover(spool: WebhookSpool, found: Recovered | None = None) -> Recovered:
     return found
 
 
-def count(spool: WebhookSpool, name: str, *, crashed: bool) -> None:
+def count(spool: ProcessorsSpool, name: str, *, crashed: bool) -> None:
     """Write down that one in `processing/` goes back to `incoming/`, and end what runs for it still.
 
     crashed: nobody saw what became of its attempt, which counts; else its log tells.
@@ -77,7 +78,7 @@ def count(spool: WebhookSpool, name: str, *, crashed: bool) -> None:
         spool.record(State.PROCESSING, name, history.note(spool.clock.now(), text, released=True))
 
 
-def put_back(spool: WebhookSpool, name: str) -> str:
+def put_back(spool: ProcessorsSpool, name: str) -> str:
     """Put one that was counted back into `incoming/`; return the name that it has there. Raises: OSError."""
     # CRASH: the line stands and the file is still here: it counts once more. Rather so than never.
     running.clear(spool.folder(State.PROCESSING), name)
@@ -87,7 +88,7 @@ def put_back(spool: WebhookSpool, name: str) -> str:
     return now_named
 
 
-def let_go(spool: WebhookSpool, name: str) -> None:
+def let_go(spool: ProcessorsSpool, name: str) -> None:
     """Clear away after a notification that a person took out of `processing/`. Raises: OSError."""
     running.clear(spool.folder(State.PROCESSING), name)
     log = spool.path(State.PROCESSING, log_name(name))
@@ -96,7 +97,7 @@ def let_go(spool: WebhookSpool, name: str) -> None:
         bring_log(log, spool.path(State.INCOMING, log.name))
 
 
-def _end_survivors(spool: WebhookSpool, name: str = "") -> None:
+def _end_survivors(spool: ProcessorsSpool, name: str = "") -> None:
     """End scripts that outlived the processor, or one that did: none may run beside the next attempt.
 
     name: whatever was started for that notification; else for any, and since then it may work on another.
@@ -117,7 +118,7 @@ def _end_survivors(spool: WebhookSpool, name: str = "") -> None:
         time.sleep(0.01)
 
 
-def _count_interrupted(spool: WebhookSpool, name: str) -> None:
+def _count_interrupted(spool: ProcessorsSpool, name: str) -> None:
     """Write down the attempt that was cut short, whatever is known of it."""
     lines = spool.log_lines(State.PROCESSING, name)
     mark = running.read(spool.folder(State.PROCESSING), name)
@@ -131,7 +132,7 @@ def _count_interrupted(spool: WebhookSpool, name: str) -> None:
     spool.record(State.PROCESSING, name, history.note(spool.clock.now(), text, attempt=attempt))
 
 
-def _count_lost_claims(spool: WebhookSpool, found: Recovered) -> None:
+def _count_lost_claims(spool: ProcessorsSpool, found: Recovered) -> None:
     """Count the attempts of those that a power cut put back to where they were claimed."""
     for name, mark in running.marks(spool.folder(State.PROCESSING)).items():
         if spool.path(State.PROCESSING, name).exists():
@@ -145,7 +146,7 @@ def _count_lost_claims(spool: WebhookSpool, found: Recovered) -> None:
                 _leave_alone(spool, state, name, error)
 
 
-def _leave_alone(spool: WebhookSpool, state: State, name: str, error: OSError) -> None:
+def _leave_alone(spool: ProcessorsSpool, state: State, name: str, error: OSError) -> None:
     about = {"webhook": spool.webhook, "id": spool.identify(state, name), "file": name}
     get_logger().error("left alone", **about, reason=str(error))
 
@@ -155,7 +156,7 @@ def _is_told_of(mark: running.Mark, lines: Sequence[history.Line]) -> bool:
     return any(line.get("at") == mark.at for line in lines)
 
 
-def _orphaned_logs(spool: WebhookSpool) -> Iterator[Path]:
+def _orphaned_logs(spool: ProcessorsSpool) -> Iterator[Path]:
     for state in ACTIVE:
         logs = [
             entry.name
@@ -168,7 +169,7 @@ def _orphaned_logs(spool: WebhookSpool) -> Iterator[Path]:
                 yield log
 
 
-def _bring_after_its_file(spool: WebhookSpool, log: Path) -> bool:
+def _bring_after_its_file(spool: ProcessorsSpool, log: Path) -> bool:
     """Find the file that moved on without its log; False if a person took it away, and the log stays."""
     file_name = log.with_suffix(SUFFIX).name
     places = [spool.folder(state) for state in (*ACTIVE, State.FAILED)]

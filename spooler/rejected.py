@@ -20,8 +20,8 @@ from spooler.keys import Key
 from spooler.log import get_logger
 from spooler.name import is_notification, log_name
 from spooler.notification import Notification
-from spooler.spool import WebhookSpool
 from spooler.state import State
+from spooler.storing import ReceiversSpool
 
 MAX_FILES = 1000  # body and log are a file each
 MAX_REQUESTS = MAX_FILES // 2
@@ -36,7 +36,7 @@ _BYTES_LEFT = MAX_BYTES - MAX_BYTES // _SLACK_SHARE
 class Rejected:
     """The receiver's hand on one webhook's `rejected/`."""
 
-    def __init__(self, spool: WebhookSpool, processes: int) -> None:
+    def __init__(self, spool: ReceiversSpool, processes: int) -> None:
         self._spool = spool
         self._requests_at_once = max(1, MAX_REQUESTS // _SLACK_SHARE // processes)
         self._bytes_at_once = MAX_BYTES // _SLACK_SHARE // processes
@@ -85,7 +85,7 @@ class Rejected:
             total -= used
 
 
-def _by_age(spool: WebhookSpool) -> list[tuple[str, int]]:
+def _by_age(spool: ReceiversSpool) -> list[tuple[str, int]]:
     """Return the names in `rejected/`, oldest first, with the bytes that file and log hold."""
     sizes: dict[str, int] = {}
     with os.scandir(spool.folder(State.REJECTED)) as entries:

@@ -17,6 +17,7 @@ from structlog.typing import FilteringBoundLogger
 
 from spooler import dropins, history, measures, recovery
 from spooler.attempt import Attempt
+from spooler.claiming import ProcessorsSpool
 from spooler.config import Webhook
 from spooler.finished import REPEATS, FinishedIds
 from spooler.history import Progress
@@ -25,7 +26,6 @@ from spooler.name import Name, identify
 from spooler.notification import Notification
 from spooler.outcome import Done, GiveUp, Outcome, Release, Retry
 from spooler.retry import AFTER_ERROR_SECONDS, delay_seconds
-from spooler.spool import WebhookSpool
 from spooler.state import State
 
 
@@ -47,7 +47,7 @@ class Turn:
     """What a turn works with, for one webhook. `chance` returns a number from 0 to 1."""
 
     webhook: Webhook
-    spool: WebhookSpool
+    spool: ProcessorsSpool
     attempt: Attempt
     finished: FinishedIds
     chance: Callable[[], float]

@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from spooler import recovery
+from spooler.claiming import ProcessorsSpool
 from spooler.clock import Clock
 from spooler.config import Webhook
 from spooler.errors import SpoolUnusableError
@@ -17,7 +18,6 @@ from spooler.folders import is_there
 from spooler.intake import Intake
 from spooler.log import get_logger
 from spooler.retry import longest_wait_seconds
-from spooler.spool import WebhookSpool
 from spooler.state import State
 from spooler.turn import Settled
 
@@ -31,7 +31,7 @@ _REGULAR_SHARE = 50
 class WebhookQueue:
     """What waits for one webhook, and when to look again."""
 
-    def __init__(self, webhook: Webhook, spool: WebhookSpool) -> None:
+    def __init__(self, webhook: Webhook, spool: ProcessorsSpool) -> None:
         self._webhook = webhook
         self._spool = spool
         self._clock: Clock = spool.clock

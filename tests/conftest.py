@@ -21,11 +21,11 @@ import pytest
 import structlog
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from hypothesis import settings
+from whole_spool import WholeSpool
 
 from spooler import children, durable, keypair
 from spooler.intake import Intake
 from spooler.running import Mark, Seats
-from spooler.spool import WebhookSpool
 
 # Real files and processes take what time they take.
 settings.register_profile("spooler", deadline=None)
@@ -70,7 +70,7 @@ class FakeClock:
 
 
 class MakeSpool(Protocol):
-    def __call__(self, webhook: str = "crm", *, min_free_bytes: int = 0) -> WebhookSpool: ...
+    def __call__(self, webhook: str = "crm", *, min_free_bytes: int = 0) -> WholeSpool: ...
 
 
 @dataclass(frozen=True)
@@ -93,8 +93,8 @@ def clock() -> FakeClock:
 def make_spool(tmp_path: Path, clock: FakeClock) -> MakeSpool:
     """Make a webhook's folders under `tmp_path/spool`, on the test's clock."""
 
-    def make(webhook: str = "crm", *, min_free_bytes: int = 0) -> WebhookSpool:
-        spool = WebhookSpool(tmp_path / "spool", webhook, clock, min_free_bytes)
+    def make(webhook: str = "crm", *, min_free_bytes: int = 0) -> WholeSpool:
+        spool = WholeSpool(tmp_path / "spool", webhook, clock, min_free_bytes)
         spool.prepare()
         return spool
 
@@ -102,12 +102,12 @@ def make_spool(tmp_path: Path, clock: FakeClock) -> MakeSpool:
 
 
 @pytest.fixture
-def spool(make_spool: MakeSpool) -> WebhookSpool:
+def spool(make_spool: MakeSpool) -> WholeSpool:
     return make_spool()
 
 
 @pytest.fixture
-def intake(spool: WebhookSpool) -> Intake:
+def intake(spool: WholeSpool) -> Intake:
     return Intake(spool, by_contact=True)
 
 

@@ -19,7 +19,7 @@ from running_service import Site, children_of, post, wait_until
 
 from spooler.acceptors import _THREADS as _ACCEPTORS
 from spooler.notification import Notification
-from spooler.spool import WebhookSpool
+from spooler.storing import ReceiversSpool
 
 _WARM_UP = Sent("good-warm-up", make_body("good-warm-up", 1))
 _LISTINGS = 3  # of processing/, and when that is empty of incoming/ and retry/; then comes the first claim
@@ -27,7 +27,7 @@ _LISTINGS = 3  # of processing/, and when that is empty of incoming/ and retry/;
 
 def _store(site: Site, *sent: Sent) -> None:
     for one in sent:
-        WebhookSpool(site.spool, "crm").store(one.body, Notification.read(one.body))
+        ReceiversSpool(site.spool, "crm").store(one.body, Notification.read(one.body))
 
 
 def _nothing_waits(site: Site) -> bool:

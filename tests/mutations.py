@@ -67,7 +67,7 @@ _POWER_LOSS_RECEIVING = tuple(
     f"{_POWER_LOSS}[receive-{disk}]" for disk in ("ext4-cut", "ext4-record", "xfs-cut", "xfs-record")
 )
 _POWER_LOSS_RUNNING = f"{_POWER_LOSS}[run-ext4-record]"
-_MOVES = "test_spool.py::test_a_legal_move_brings_file_and_log_into_the_folder_that_the_table_names"
+_MOVES = "test_claiming.py::test_a_legal_move_brings_file_and_log_into_the_folder_that_the_table_names"
 
 _TRIED_AGAIN = (
     "test_faults.py::test_a_sync_that_failed_is_not_tried_again_though_the_kernel_would_say_yes_then"
@@ -141,7 +141,7 @@ MUTATIONS = (
             ),
             ("        if day and folder not in self._synced_days:\n", "        if False:\n"),
         ),
-        ("test_spool.py::test_a_day_that_another_made_and_may_not_have_synced_is_synced_once",),
+        ("test_claiming.py::test_a_day_that_another_made_and_may_not_have_synced_is_synced_once",),
     ),
     Mutation(
         KEPT,
@@ -153,10 +153,10 @@ MUTATIONS = (
     Mutation(
         KEPT,
         "a log that grew since its sync isn't synced before it is moved",
-        "spool.py",
+        "claiming.py",
         (("        self._synced_logs.discard(log)\n        history.append", "        history.append"),),
         (
-            "test_spool.py::test_a_log_whose_last_line_was_synced_is_not_synced_again_and_one_that_grew_since_is",
+            "test_claiming.py::test_a_log_whose_last_line_was_synced_is_not_synced_again_and_one_that_grew_since_is",
         ),
     ),
     Mutation(
@@ -169,7 +169,7 @@ MUTATIONS = (
     Mutation(
         KEPT,
         "when a retry is due isn't synced",
-        "spool.py",
+        "claiming.py",
         (("        durable.sync_file(path)\n        return self._move(", "        return self._move("),),
         (_MOVES,),
     ),
@@ -275,7 +275,7 @@ MUTATIONS = (
         (("        _RENAME_NOREPLACE,\n", "        0,\n"),),
         (
             "test_durable.py::test_a_rename_never_replaces_a_file",
-            "test_spool.py::test_a_move_never_replaces_a_file",
+            "test_claiming.py::test_a_move_never_replaces_a_file",
         ),
     ),
     Mutation(
@@ -337,7 +337,7 @@ MUTATIONS = (
     Mutation(
         ORDER,
         "receivers name without waiting for each other",
-        "spool.py",
+        "storing.py",
         (
             (
                 "        fcntl.flock(folder, fcntl.LOCK_EX)\n        try:\n            now = ",
@@ -345,7 +345,7 @@ MUTATIONS = (
             ),
         ),
         (
-            "test_spool.py::test_names_from_many_threads_and_processes_are_unique_and_sorted_as_they_became_visible",
+            "test_storing.py::test_names_from_many_threads_and_processes_are_unique_and_sorted_as_they_became_visible",
         ),
     ),
     Mutation(
@@ -792,7 +792,7 @@ MUTATIONS = (
     Mutation(
         ORDER,
         "the note of the latest stamp isn't held against the names at the start",
-        "spool.py",
+        "storing.py",
         (
             (
                 "            if newest is not None and (known is None or newest > known):\n",
@@ -804,7 +804,7 @@ MUTATIONS = (
     Mutation(
         ORDER,
         "names follow the clock back past one that waits",
-        "spool.py",
+        "claiming.py",
         ((" or (newest is not None and newest > now)", ""),),
         ("test_clock.py::test_the_spool_itself_does_not_follow_the_clock_back_past_one_that_waits",),
     ),

@@ -13,9 +13,9 @@ from pathlib import Path
 import structlog
 
 from spooler import history, recovery
+from spooler.claiming import ProcessorsSpool
 from spooler.errors import SpoolerError
 from spooler.name import Name
-from spooler.spool import WebhookSpool
 from spooler.state import State
 
 FIRST, SECOND = "10-first", "20-second"
@@ -38,7 +38,7 @@ def check(root: Path, marks: Iterable[str], sent: Mapping[str, bytes]) -> Counte
 
     sent: the bodies by their ids.
     """
-    spool = WebhookSpool(root, "crm")
+    spool = ProcessorsSpool(root, "crm")
     broken: Counter[str] = Counter()
     try:
         broken[TORN] += sum(_is_torn(path, sent) for path in root.glob("crm/**/*.json"))
@@ -68,7 +68,7 @@ def _is_untimed(path: Path) -> bool:
     return due is not None and path.stat().st_mtime < due.timestamp()
 
 
-def _find_all(spool: WebhookSpool, sent: Mapping[str, bytes]) -> Found:
+def _find_all(spool: ProcessorsSpool, sent: Mapping[str, bytes]) -> Found:
     found: Found = {}
     for state in State:
         for day in spool.days_of(state):

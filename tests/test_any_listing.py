@@ -16,12 +16,12 @@ from typing import Any, NamedTuple
 import pytest
 from conftest import FakeClock
 from test_intake import body, give, put, store, take
+from whole_spool import WholeSpool
 
 from spooler import latest
 from spooler.folders import Listing
 from spooler.intake import AHEAD_SECONDS, STILL_SECONDS, Intake
 from spooler.name import Name
-from spooler.spool import WebhookSpool
 from spooler.state import State
 
 MEMORY = Path("/dev/shm")  # tens of thousands of files, and no sync is tested here
@@ -46,10 +46,10 @@ class Coming(NamedTuple):
 
 
 @pytest.fixture
-def memory(clock: FakeClock) -> Iterator[WebhookSpool]:
+def memory(clock: FakeClock) -> Iterator[WholeSpool]:
     """Folders for very many files."""
     root = Path(tempfile.mkdtemp(prefix="any-listing-", dir=MEMORY if MEMORY.is_dir() else None))
-    spool = WebhookSpool(root, "crm", clock)
+    spool = WholeSpool(root, "crm", clock)
     spool.prepare()
     yield spool
     shutil.rmtree(root)
@@ -58,7 +58,7 @@ def memory(clock: FakeClock) -> Iterator[WebhookSpool]:
 @pytest.mark.parametrize("most", [1, 2, 100])
 @pytest.mark.parametrize("hours_behind", [0, 1])
 def test_whatever_listings_miss_nobody_is_overtaken_and_nobody_left(
-    memory: WebhookSpool, clock: FakeClock, most: int, hours_behind: int
+    memory: WholeSpool, clock: FakeClock, most: int, hours_behind: int
 ) -> None:
     for looks in combinations_with_replacement(range(LOOKS), FILES):
         for ways in product(product((True, False), (-1, 0, 1)), repeat=FILES):
@@ -67,7 +67,7 @@ def test_whatever_listings_miss_nobody_is_overtaken_and_nobody_left(
 
 
 def watch(
-    spool: WebhookSpool, clock: FakeClock, intake: Intake, files: list[Coming], behind_seconds: float
+    spool: WholeSpool, clock: FakeClock, intake: Intake, files: list[Coming], behind_seconds: float
 ) -> None:
     """Look again and again while files come, all of one contact, and take what is given.
 
@@ -101,7 +101,7 @@ def watch(
     assert waiting == [], files
 
 
-def ahead(spool: WebhookSpool, days: float, contact: object = 7) -> str:
+def ahead(spool: WholeSpool, days: float, contact: object = 7) -> str:
     """Put a file there, as a person does, whose name lies ahead of the clock; return that."""
     name = str(Name(spool.clock.now() + timedelta(days=days), "ahead", "t"))
     put(spool, name, body(contact))
@@ -109,7 +109,7 @@ def ahead(spool: WebhookSpool, days: float, contact: object = 7) -> str:
 
 
 def test_one_that_lies_ahead_of_the_clock_vouches_for_nothing_that_comes_before_it(
-    spool: WebhookSpool, intake: Intake, clock: FakeClock
+    spool: WholeSpool, intake: Intake, clock: FakeClock
 ) -> None:
     last = ahead(spool, 400, contact=8)
     intake.look()
@@ -126,7 +126,7 @@ def test_one_that_lies_ahead_of_the_clock_vouches_for_nothing_that_comes_before_
 
 
 def test_a_due_retry_that_lies_ahead_of_the_clock_does_not_overtake_one_that_is_not_sure_yet(
-    spool: WebhookSpool, intake: Intake, clock: FakeClock
+    spool: WholeSpool, intake: Intake, clock: FakeClock
 ) -> None:
     last = ahead(spool, 400)
     spool.claim(State.INCOMING, last)
@@ -137,7 +137,7 @@ def test_a_due_retry_that_lies_ahead_of_the_clock_does_not_overtake_one_that_is_
 
 
 def test_one_of_a_foreign_name_and_a_time_to_come_does_not_overtake_one_that_is_not_sure_yet(
-    spool: WebhookSpool, intake: Intake, clock: FakeClock
+    spool: WholeSpool, intake: Intake, clock: FakeClock
 ) -> None:
     put(spool, "by hand.json", body(7), age=-400)
     intake.look()
@@ -148,7 +148,7 @@ def test_one_of_a_foreign_name_and_a_time_to_come_does_not_overtake_one_that_is_
 
 
 def test_what_keeps_coming_does_not_hold_up_for_long_what_lies_ahead_of_the_clock(
-    spool: WebhookSpool, intake: Intake, clock: FakeClock
+    spool: WholeSpool, intake: Intake, clock: FakeClock
 ) -> None:
     last = ahead(spool, 400, contact="last")
     intake.look()
@@ -168,7 +168,7 @@ def test_what_keeps_coming_does_not_hold_up_for_long_what_lies_ahead_of_the_cloc
 
 
 @dataclass(frozen=True)
-class MovedMeanwhile(WebhookSpool):
+class MovedMeanwhile(WholeSpool):
     """A person moves files right after a folder was listed: (which folder, from, to)."""
 
     moves: list[tuple[State, Path, Path]] = field(default_factory=list)
@@ -184,7 +184,7 @@ class MovedMeanwhile(WebhookSpool):
 @pytest.mark.parametrize("after", [State.INCOMING, State.RETRY])
 @pytest.mark.parametrize("source", [State.INCOMING, State.RETRY])
 def test_what_a_person_moves_between_the_two_folders_meanwhile_is_not_overtaken(
-    spool: WebhookSpool, clock: FakeClock, source: State, after: State
+    spool: WholeSpool, clock: FakeClock, source: State, after: State
 ) -> None:
     spool = MovedMeanwhile(spool.root, spool.webhook, clock)
     intake = Intake(spool, by_contact=True)

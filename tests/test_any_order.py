@@ -22,6 +22,7 @@ from conftest import FakeClock, write_config, write_script
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from whole_spool import WholeSpool
 
 from spooler import config, durable, history, recovery, running
 from spooler.attempt import Attempt
@@ -29,7 +30,6 @@ from spooler.finished import FinishedIds
 from spooler.name import Name
 from spooler.notification import Notification
 from spooler.scripts import Runner, Stop
-from spooler.spool import WebhookSpool
 from spooler.state import State
 from spooler.turn import Settled, Turn
 from spooler.webhook_queue import WebhookQueue
@@ -104,7 +104,7 @@ class AnyOrder(RuleBasedStateMachine):
             text = SCRIPT.format(told=self.told, journal=self.journal, paused=self.paused)
             write_script(self.folder / "processors", name, text)
         self.webhook = config.load(write_config(self.folder, SETTINGS)).webhooks["crm"]
-        self.spool = WebhookSpool(self.folder / "spool", "crm", self.clock)
+        self.spool = WholeSpool(self.folder / "spool", "crm", self.clock)
         self.spool.prepare()
         self.known: dict[str, Known] = {}
         self.succeeded: set[str] = set()  # ids

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from conftest import NOBODY, FakeClock, MakeSpool, write_config, write_script
+from whole_spool import WholeSpool
 
 from spooler import config, history, pruning
 from spooler.attempt import Attempt
@@ -18,7 +19,6 @@ from spooler.intake import MOVING_SECONDS, Intake
 from spooler.name import Name, stamp
 from spooler.notification import Notification
 from spooler.scripts import Runner, Stop
-from spooler.spool import WebhookSpool
 from spooler.state import State
 from spooler.turn import Turn
 from spooler.units import Keep
@@ -32,18 +32,18 @@ def step(clock: FakeClock, seconds: float) -> None:
     clock.set_back(-seconds)
 
 
-def store(spool: WebhookSpool, identifier: str, contact: int = 7) -> str:
+def store(spool: WholeSpool, identifier: str, contact: int = 7) -> str:
     text = f'{{"EventUniqueID": "{identifier}", "ContactID": {{"idContact": {contact}}}}}'
     body = text.encode()
     return spool.store(body, Notification.read(body))
 
 
-def again(spool: WebhookSpool) -> WebhookSpool:
+def again(spool: WholeSpool) -> WholeSpool:
     """Return the same folders as another process, or a later start, sees them."""
-    return WebhookSpool(spool.root, spool.webhook, spool.clock)
+    return WholeSpool(spool.root, spool.webhook, spool.clock)
 
 
-def store_in(spool: WebhookSpool, state: State) -> str:
+def store_in(spool: WholeSpool, state: State) -> str:
     """Store a notification and bring it to where it waits; return its name."""
     name = store(spool, "older")
     if state is not State.INCOMING:
@@ -59,7 +59,7 @@ def store_in(spool: WebhookSpool, state: State) -> str:
 @pytest.mark.parametrize("waits_in", [State.INCOMING, State.PROCESSING, State.RETRY])
 @pytest.mark.parametrize("back", [0.5, DAY, YEAR])
 def test_after_the_clock_was_set_back_a_younger_name_still_sorts_after_one_that_waits(
-    spool: WebhookSpool, clock: FakeClock, waits_in: State, back: float
+    spool: WholeSpool, clock: FakeClock, waits_in: State, back: float
 ) -> None:
     older = store_in(spool, waits_in)
     step(clock, -back)
@@ -70,7 +70,7 @@ def test_after_the_clock_was_set_back_a_younger_name_still_sorts_after_one_that_
 @pytest.mark.parametrize("waits_in", [State.INCOMING, State.PROCESSING, State.RETRY])
 @pytest.mark.parametrize("lost", ["the note", "its time"])
 def test_what_a_power_cut_took_of_the_latest_stamp_is_found_in_the_names(
-    spool: WebhookSpool, clock: FakeClock, waits_in: State, lost: str
+    spool: WholeSpool, clock: FakeClock, waits_in: State, lost: str
 ) -> None:
     older = store_in(spool, waits_in)
     note = spool.folder(State.REJECTED) / ".stamp"
@@ -84,7 +84,7 @@ def test_what_a_power_cut_took_of_the_latest_stamp_is_found_in_the_names(
     assert older < store(started, "younger")
 
 
-def test_the_note_is_made_anew_when_the_folders_are_others(spool: WebhookSpool, clock: FakeClock) -> None:
+def test_the_note_is_made_anew_when_the_folders_are_others(spool: WholeSpool, clock: FakeClock) -> None:
     older = store(spool, "older")
     spool.claim(State.INCOMING, older)
     incoming = spool.folder(State.INCOMING)
@@ -96,12 +96,12 @@ def test_the_note_is_made_anew_when_the_folders_are_others(spool: WebhookSpool, 
     assert older < store(spool, "younger")
 
 
-def test_of_two_at_the_same_microsecond_the_younger_sorts_after_the_older(spool: WebhookSpool) -> None:
+def test_of_two_at_the_same_microsecond_the_younger_sorts_after_the_older(spool: WholeSpool) -> None:
     assert store(spool, "b") < store(spool, "a")
 
 
 def test_where_the_latest_stamp_cant_be_noted_all_is_stored_in_order_all_the_same(
-    spool: WebhookSpool, clock: FakeClock
+    spool: WholeSpool, clock: FakeClock
 ) -> None:
     older = store(spool, "older")
     rejected = spool.folder(State.REJECTED)
@@ -116,7 +116,7 @@ def test_where_the_latest_stamp_cant_be_noted_all_is_stored_in_order_all_the_sam
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to make a file that nobody may change")
-def test_a_note_that_nobody_may_change_refuses_nothing(spool: WebhookSpool, clock: FakeClock) -> None:
+def test_a_note_that_nobody_may_change_refuses_nothing(spool: WholeSpool, clock: FakeClock) -> None:
     older = store(spool, "older")
     note = spool.folder(State.REJECTED) / ".stamp"
     if subprocess.run(["chattr", "+i", note], check=False).returncode:
@@ -132,7 +132,7 @@ def test_a_note_that_nobody_may_change_refuses_nothing(spool: WebhookSpool, cloc
 
 @pytest.mark.parametrize("received", ["29991231T235959.999999Z", "29991231T120000.000000Z"])
 def test_a_name_that_a_person_gave_for_the_end_of_time_drags_no_other_along(
-    spool: WebhookSpool, received: str
+    spool: WholeSpool, received: str
 ) -> None:
     (spool.folder(State.INCOMING) / f"{received}_by-hand_test.json").write_text("{}")
     spool.keep_order()
@@ -141,20 +141,20 @@ def test_a_name_that_a_person_gave_for_the_end_of_time_drags_no_other_along(
     assert all(name.startswith("20") for name in names)
 
 
-def test_names_of_several_processes_rise_while_the_clock_is_set_back(spool: WebhookSpool) -> None:
+def test_names_of_several_processes_rise_while_the_clock_is_set_back(spool: WholeSpool) -> None:
     program = """
 import sys
 from datetime import timedelta
 from pathlib import Path
 from spooler.clock import SystemClock
 from spooler.notification import Notification
-from spooler.spool import WebhookSpool
+from spooler.storing import ReceiversSpool
 from spooler.state import State
 class Back(SystemClock):
     back = timedelta()
     def now(self): return super().now() - self.back
 clock = Back()
-spool = WebhookSpool(Path(sys.argv[1]), "crm", clock)
+spool = ReceiversSpool(Path(sys.argv[1]), "crm", clock)
 for number in range(40):
     clock.back = timedelta(days=number % 3)
     before = max(path.name for path in spool.folder(State.INCOMING).glob("*.json"))
@@ -180,7 +180,7 @@ for number in range(40):
 
 
 def test_a_note_of_somebody_else_or_of_no_sense_keeps_nothing_from_being_stored(
-    spool: WebhookSpool, clock: FakeClock
+    spool: WholeSpool, clock: FakeClock
 ) -> None:
     store(spool, "first")
     note = spool.folder(State.REJECTED) / ".stamp"
@@ -193,7 +193,7 @@ def test_a_note_of_somebody_else_or_of_no_sense_keeps_nothing_from_being_stored(
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be somebody else")
 def test_a_folder_that_only_somebody_else_may_read_keeps_nothing_from_being_stored(open_to_all: Path) -> None:
-    spool = WebhookSpool(open_to_all / "spool", "crm")
+    spool = WholeSpool(open_to_all / "spool", "crm")
     spool.prepare()
     for folder in (spool.root, spool.base, spool.folder(State.INCOMING), spool.folder(State.REJECTED)):
         os.chown(folder, NOBODY, NOBODY)
@@ -211,19 +211,19 @@ def test_a_folder_that_only_somebody_else_may_read_keeps_nothing_from_being_stor
     assert len(spool.listing(State.INCOMING).names) == 1
 
 
-def test_without_the_folder_of_the_note_it_is_stored_all_the_same(spool: WebhookSpool) -> None:
+def test_without_the_folder_of_the_note_it_is_stored_all_the_same(spool: WholeSpool) -> None:
     spool.folder(State.REJECTED).rmdir()
     assert Name.parse(store(spool, "a"))
 
 
-def test_a_clock_that_is_right_gives_its_own_time(spool: WebhookSpool, clock: FakeClock) -> None:
+def test_a_clock_that_is_right_gives_its_own_time(spool: WholeSpool, clock: FakeClock) -> None:
     for identifier in ("a", "b", "c"):
         clock.advance(1)
         assert store(spool, identifier).startswith(stamp(clock.now()))
 
 
 def test_names_follow_the_clock_back_when_nothing_later_waits_and_not_before(
-    spool: WebhookSpool, clock: FakeClock
+    spool: WholeSpool, clock: FakeClock
 ) -> None:
     intake = Intake(spool, by_contact=True)
     step(clock, YEAR)
@@ -253,7 +253,7 @@ def test_names_follow_the_clock_back_when_nothing_later_waits_and_not_before(
 
 
 def test_names_do_not_follow_the_clock_back_past_one_that_waits_in_retry(
-    spool: WebhookSpool, clock: FakeClock
+    spool: WholeSpool, clock: FakeClock
 ) -> None:
     intake = Intake(spool, by_contact=True)
     step(clock, DAY)
@@ -266,7 +266,7 @@ def test_names_do_not_follow_the_clock_back_past_one_that_waits_in_retry(
 
 
 def test_what_is_stored_while_the_clock_is_behind_is_passed_on_at_the_first_look(
-    spool: WebhookSpool, clock: FakeClock
+    spool: WholeSpool, clock: FakeClock
 ) -> None:
     intake = Intake(spool, by_contact=True)
     store(spool, "older")
@@ -277,7 +277,7 @@ def test_what_is_stored_while_the_clock_is_behind_is_passed_on_at_the_first_look
     assert not intake.look_again_soon
 
 
-def test_what_is_put_back_under_names_to_come_keeps_its_order(spool: WebhookSpool, clock: FakeClock) -> None:
+def test_what_is_put_back_under_names_to_come_keeps_its_order(spool: WholeSpool, clock: FakeClock) -> None:
     older, younger = store(spool, "older"), store(spool, "younger")
     aside = spool.base / older
     spool.path(State.INCOMING, older).rename(aside)
@@ -297,7 +297,7 @@ def test_what_is_put_back_under_names_to_come_keeps_its_order(spool: WebhookSpoo
 
 @pytest.mark.parametrize("waits_in", [State.INCOMING, State.PROCESSING, State.RETRY])
 def test_the_spool_itself_does_not_follow_the_clock_back_past_one_that_waits(
-    spool: WebhookSpool, clock: FakeClock, waits_in: State
+    spool: WholeSpool, clock: FakeClock, waits_in: State
 ) -> None:
     step(clock, DAY)
     ahead = store(spool, "ahead")
@@ -314,7 +314,7 @@ def test_the_spool_itself_does_not_follow_the_clock_back_past_one_that_waits(
 # Retries
 
 
-def postponed(spool: WebhookSpool, clock: FakeClock, wait_seconds: float) -> str:
+def postponed(spool: WholeSpool, clock: FakeClock, wait_seconds: float) -> str:
     name = store(spool, "a")
     spool.claim(State.INCOMING, name)
     spool.record(State.PROCESSING, name, history.note(clock.now(), "an attempt"))
@@ -323,7 +323,7 @@ def postponed(spool: WebhookSpool, clock: FakeClock, wait_seconds: float) -> str
 
 @pytest.mark.parametrize("back", [DAY, YEAR])
 def test_after_the_clock_was_set_back_a_retry_waits_no_longer_than_was_meant(
-    spool: WebhookSpool, clock: FakeClock, back: float
+    spool: WholeSpool, clock: FakeClock, back: float
 ) -> None:
     name = postponed(spool, clock, 900)
     step(clock, -back)
@@ -338,7 +338,7 @@ def test_after_the_clock_was_set_back_a_retry_waits_no_longer_than_was_meant(
     assert spool.due(name) - clock.now().timestamp() == pytest.approx(500, abs=1)
 
 
-def test_a_retry_that_a_person_made_late_stays_late(spool: WebhookSpool, clock: FakeClock) -> None:
+def test_a_retry_that_a_person_made_late_stays_late(spool: WholeSpool, clock: FakeClock) -> None:
     name = postponed(spool, clock, 900)
     late = clock.now().timestamp() + YEAR
     os.utime(spool.path(State.RETRY, name), (late, late))
@@ -363,7 +363,7 @@ def test_the_queue_knows_how_long_a_retry_may_wait(
 
 
 @pytest.fixture
-def turn(tmp_path: Path, spool: WebhookSpool) -> Turn:
+def turn(tmp_path: Path, spool: WholeSpool) -> Turn:
     webhook = config.load(write_config(tmp_path)).webhooks["crm"]
     write_script(tmp_path / "processors", "10-script", f'echo run >> "{tmp_path}/runs"')
     finished = FinishedIds(spool, webhook.processing.deduplicate_for)
@@ -373,7 +373,7 @@ def turn(tmp_path: Path, spool: WebhookSpool) -> Turn:
 
 @pytest.mark.parametrize("ahead", [DAY / 2, YEAR])
 def test_a_repeat_is_known_though_the_clock_was_set_back_since(
-    tmp_path: Path, spool: WebhookSpool, turn: Turn, clock: FakeClock, ahead: float
+    tmp_path: Path, spool: WholeSpool, turn: Turn, clock: FakeClock, ahead: float
 ) -> None:
     step(clock, ahead)
     turn.take(State.INCOMING, store(spool, "a"))
@@ -388,7 +388,7 @@ def test_a_repeat_is_known_though_the_clock_was_set_back_since(
 
 
 def test_a_day_to_come_is_not_pruned_and_the_clock_decides_when_it_is_over(
-    spool: WebhookSpool, clock: FakeClock
+    spool: WholeSpool, clock: FakeClock
 ) -> None:
     step(clock, YEAR)
     name = store(spool, "a")
@@ -405,7 +405,7 @@ def test_a_day_to_come_is_not_pruned_and_the_clock_decides_when_it_is_over(
 
 
 def test_one_who_puts_back_one_after_another_holds_up_the_rest_for_a_while_only(
-    spool: WebhookSpool, clock: FakeClock
+    spool: WholeSpool, clock: FakeClock
 ) -> None:
     intake = Intake(spool, by_contact=True)
     names = [store(spool, f"n{number}", contact=number) for number in range(100)]
@@ -435,7 +435,7 @@ def test_one_who_puts_back_one_after_another_holds_up_the_rest_for_a_while_only(
 
 
 def test_a_repeat_of_what_was_named_by_a_clock_that_was_ahead_and_finished_by_a_right_one_is_a_repeat(
-    spool: WebhookSpool, clock: FakeClock
+    spool: WholeSpool, clock: FakeClock
 ) -> None:
     step(clock, DAY / 2)
     name = store(spool, "one")

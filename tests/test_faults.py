@@ -37,7 +37,7 @@ from test_system_calls import skip_without_strace
 from spooler import history
 from spooler.notification import Notification
 from spooler.playground import free_port
-from spooler.spool import WebhookSpool
+from spooler.storing import ReceiversSpool
 
 STATES = ("incoming", "processing", "retry", "done", "failed")
 
@@ -227,7 +227,7 @@ def test_a_script_that_cannot_be_looked_after_is_ended_with_all_it_started_and_c
     site = make_site(tmp_path / "site", processor='retry_delays = ["200ms"]')
     started = site.root / "started"
     site.script(f'#!/bin/sh\nsetsid sleep 60 &\necho $! >> "{started}"\nsleep 60\n')
-    store = WebhookSpool(site.spool, "crm")
+    store = ReceiversSpool(site.spool, "crm")
     fault = "pidfd_open:error=EMFILE:delay_enter=300000"  # by when the script has begun
     with running(site, "process") as service, injected(service.process.pid, fault):
         store.store(body := make_body(), Notification.read(body))

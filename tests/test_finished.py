@@ -11,11 +11,11 @@ import pytest
 from conftest import FakeClock, examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from whole_spool import WholeSpool
 
 from spooler import history
 from spooler.finished import REPEATS, FinishedIds
 from spooler.name import Name, log_name
-from spooler.spool import WebhookSpool
 from spooler.state import State
 
 DAY = 86400.0
@@ -23,11 +23,11 @@ BODY = b'{"EventUniqueID": "same"}'
 TEST = b'{"EventUniqueID": "same", "isTest": true}'
 
 
-def name_of(spool: WebhookSpool, identifier: str = "same", kind: str = "t", *, age: float = 0) -> str:
+def name_of(spool: WholeSpool, identifier: str = "same", kind: str = "t", *, age: float = 0) -> str:
     return str(Name(spool.clock.now() - timedelta(seconds=age), identifier, kind))
 
 
-def finish(spool: WebhookSpool, finished: FinishedIds | None, name: str, body: bytes = BODY) -> Path:
+def finish(spool: WholeSpool, finished: FinishedIds | None, name: str, body: bytes = BODY) -> Path:
     """Finish a notification, as a turn does."""
     spool.path(State.PROCESSING, name).write_bytes(body)
     spool.finish(name)
@@ -36,9 +36,7 @@ def finish(spool: WebhookSpool, finished: FinishedIds | None, name: str, body: b
     return spool.folder(State.DONE) / f"{spool.clock.now():%Y-%m-%d}" / name
 
 
-def test_an_id_that_was_finished_is_a_repeat_when_it_comes_again(
-    spool: WebhookSpool, clock: FakeClock
-) -> None:
+def test_an_id_that_was_finished_is_a_repeat_when_it_comes_again(spool: WholeSpool, clock: FakeClock) -> None:
     finished = FinishedIds(spool, DAY)
     original = finish(spool, finished, name_of(spool))
     clock.advance(60)
@@ -46,7 +44,7 @@ def test_an_id_that_was_finished_is_a_repeat_when_it_comes_again(
     assert finished.original(name_of(spool, "other")) is None
 
 
-def test_it_is_known_after_a_restart(spool: WebhookSpool, clock: FakeClock) -> None:
+def test_it_is_known_after_a_restart(spool: WholeSpool, clock: FakeClock) -> None:
     original = finish(spool, None, name_of(spool))
     history.append(original.with_name(log_name(original.name)), [{"exit": 0}])
     clock.advance(60)
@@ -56,7 +54,7 @@ def test_it_is_known_after_a_restart(spool: WebhookSpool, clock: FakeClock) -> N
     assert finished.original(name_of(spool)) == original
 
 
-def test_a_file_that_went_or_came_by_hand_has_no_say(spool: WebhookSpool, clock: FakeClock) -> None:
+def test_a_file_that_went_or_came_by_hand_has_no_say(spool: WholeSpool, clock: FakeClock) -> None:
     finished = FinishedIds(spool, DAY)
     original = finish(spool, finished, name_of(spool))
     clock.advance(60)
@@ -65,7 +63,7 @@ def test_a_file_that_went_or_came_by_hand_has_no_say(spool: WebhookSpool, clock:
     assert finished.original("by hand.json") is None
 
 
-def test_the_window_ends_after_its_time(spool: WebhookSpool, clock: FakeClock) -> None:
+def test_the_window_ends_after_its_time(spool: WholeSpool, clock: FakeClock) -> None:
     finished = FinishedIds(spool, DAY)
     original = finish(spool, finished, name_of(spool))
     age = clock.now().timestamp() - original.stat().st_ctime
@@ -76,7 +74,7 @@ def test_the_window_ends_after_its_time(spool: WebhookSpool, clock: FakeClock) -
 
 
 def test_what_counts_is_when_it_was_finished_and_not_when_it_came(
-    spool: WebhookSpool, clock: FakeClock
+    spool: WholeSpool, clock: FakeClock
 ) -> None:
     finished = FinishedIds(spool, DAY)
     original = finish(spool, finished, name_of(spool, age=10 * DAY))
@@ -85,7 +83,7 @@ def test_what_counts_is_when_it_was_finished_and_not_when_it_came(
 
 
 def test_it_was_finished_when_its_log_says_so_though_the_disk_is_newer(
-    spool: WebhookSpool, clock: FakeClock
+    spool: WholeSpool, clock: FakeClock
 ) -> None:
     finished = FinishedIds(spool, DAY)
     original = finish(spool, finished, name_of(spool))
@@ -97,7 +95,7 @@ def test_it_was_finished_when_its_log_says_so_though_the_disk_is_newer(
         assert finished.original(name_of(spool)) == expected
 
 
-def test_the_files_own_time_says_nothing(spool: WebhookSpool, clock: FakeClock) -> None:
+def test_the_files_own_time_says_nothing(spool: WholeSpool, clock: FakeClock) -> None:
     finished = FinishedIds(spool, DAY)
     original = finish(spool, finished, name_of(spool))
     os.utime(original, (0, 0))  # it was in retry/
@@ -105,7 +103,7 @@ def test_the_files_own_time_says_nothing(spool: WebhookSpool, clock: FakeClock) 
     assert finished.original(name_of(spool)) == original
 
 
-def test_without_a_window_nothing_is_a_repeat(spool: WebhookSpool, clock: FakeClock) -> None:
+def test_without_a_window_nothing_is_a_repeat(spool: WholeSpool, clock: FakeClock) -> None:
     finished = FinishedIds(spool, 0)
     finish(spool, finished, name_of(spool))
     finished.load()
@@ -113,7 +111,7 @@ def test_without_a_window_nothing_is_a_repeat(spool: WebhookSpool, clock: FakeCl
     assert finished.original(name_of(spool)) is None
 
 
-def test_the_days_that_the_window_does_not_reach_are_not_read(spool: WebhookSpool, clock: FakeClock) -> None:
+def test_the_days_that_the_window_does_not_reach_are_not_read(spool: WholeSpool, clock: FakeClock) -> None:
     finish(spool, None, name_of(spool))
     clock.advance(2 * DAY)
     finish(spool, None, name_of(spool))
@@ -122,14 +120,14 @@ def test_the_days_that_the_window_does_not_reach_are_not_read(spool: WebhookSpoo
     assert FinishedIds(spool, 3 * DAY).load() == 2
 
 
-def test_a_test_is_no_original(spool: WebhookSpool, clock: FakeClock) -> None:
+def test_a_test_is_no_original(spool: WholeSpool, clock: FakeClock) -> None:
     finished = FinishedIds(spool, DAY)
     finish(spool, finished, name_of(spool), TEST)
     clock.advance(1)
     assert finished.original(name_of(spool)) is None
 
 
-def test_a_repeat_is_no_original_but_what_it_repeats_stays_one(spool: WebhookSpool, clock: FakeClock) -> None:
+def test_a_repeat_is_no_original_but_what_it_repeats_stays_one(spool: WholeSpool, clock: FakeClock) -> None:
     finished = FinishedIds(spool, DAY)
     original = finish(spool, finished, name_of(spool))
     clock.advance(1)
@@ -143,14 +141,14 @@ def test_a_repeat_is_no_original_but_what_it_repeats_stays_one(spool: WebhookSpo
     assert finished.original(name_of(spool)) is None
 
 
-def test_what_makes_a_repeat_is_the_id_alone(spool: WebhookSpool, clock: FakeClock) -> None:
+def test_what_makes_a_repeat_is_the_id_alone(spool: WholeSpool, clock: FakeClock) -> None:
     finished = FinishedIds(spool, DAY)
     original = finish(spool, finished, name_of(spool))
     clock.advance(1)
     assert finished.original(name_of(spool, kind="u")) == original
 
 
-def test_ids_that_have_left_the_window_take_no_memory(spool: WebhookSpool, clock: FakeClock) -> None:
+def test_ids_that_have_left_the_window_take_no_memory(spool: WholeSpool, clock: FakeClock) -> None:
     finished = FinishedIds(spool, DAY)
     finished.load()
     tracemalloc.start()
@@ -167,7 +165,7 @@ def test_ids_that_have_left_the_window_take_no_memory(spool: WebhookSpool, clock
 
 
 def test_one_that_cannot_be_read_any_more_was_finished_all_the_same(
-    spool: WebhookSpool, clock: FakeClock
+    spool: WholeSpool, clock: FakeClock
 ) -> None:
     finished = FinishedIds(spool, DAY)
     original = finish(spool, finished, name_of(spool))
@@ -177,7 +175,7 @@ def test_one_that_cannot_be_read_any_more_was_finished_all_the_same(
     assert finished.original(name_of(spool)) == original
 
 
-def test_a_repeat_that_is_brought_back_without_its_log_runs(spool: WebhookSpool, clock: FakeClock) -> None:
+def test_a_repeat_that_is_brought_back_without_its_log_runs(spool: WholeSpool, clock: FakeClock) -> None:
     finished = FinishedIds(spool, DAY)
     finish(spool, finished, name_of(spool))
     clock.advance(1)
@@ -189,7 +187,7 @@ def test_a_repeat_that_is_brought_back_without_its_log_runs(spool: WebhookSpool,
     assert again.original(repeat.name) is None
 
 
-def test_a_copy_of_a_finished_file_is_no_repeat_of_it(spool: WebhookSpool, clock: FakeClock) -> None:
+def test_a_copy_of_a_finished_file_is_no_repeat_of_it(spool: WholeSpool, clock: FakeClock) -> None:
     finished = FinishedIds(spool, DAY)
     original = finish(spool, finished, name_of(spool))
     clock.advance(1)
@@ -197,7 +195,7 @@ def test_a_copy_of_a_finished_file_is_no_repeat_of_it(spool: WebhookSpool, clock
     assert finished.original(original.name) is None
 
 
-def test_a_repeat_that_a_person_brings_back_is_none_any_more(spool: WebhookSpool, clock: FakeClock) -> None:
+def test_a_repeat_that_a_person_brings_back_is_none_any_more(spool: WholeSpool, clock: FakeClock) -> None:
     finished = FinishedIds(spool, DAY)
     finish(spool, finished, name_of(spool))
     clock.advance(1)
@@ -208,7 +206,7 @@ def test_a_repeat_that_a_person_brings_back_is_none_any_more(spool: WebhookSpool
 
 
 def test_an_older_one_that_a_person_brings_back_is_no_repeat_of_a_younger_one(
-    spool: WebhookSpool, clock: FakeClock
+    spool: WholeSpool, clock: FakeClock
 ) -> None:
     finished = FinishedIds(spool, DAY)
     failed = name_of(spool)
@@ -217,7 +215,7 @@ def test_an_older_one_that_a_person_brings_back_is_no_repeat_of_a_younger_one(
     assert finished.original(failed) is None
 
 
-def test_what_another_program_put_into_done_may_come_back_too(spool: WebhookSpool, clock: FakeClock) -> None:
+def test_what_another_program_put_into_done_may_come_back_too(spool: WholeSpool, clock: FakeClock) -> None:
     finished = FinishedIds(spool, DAY)
     finish(spool, finished, name_of(spool))
     clock.advance(1)
@@ -225,7 +223,7 @@ def test_what_another_program_put_into_done_may_come_back_too(spool: WebhookSpoo
     assert finished.original(dropped.name) is None
 
 
-def test_the_oldest_original_is_the_one_that_is_named(spool: WebhookSpool, clock: FakeClock) -> None:
+def test_the_oldest_original_is_the_one_that_is_named(spool: WholeSpool, clock: FakeClock) -> None:
     finished = FinishedIds(spool, 3 * DAY)
     names = []
     for _ in range(3):
@@ -236,7 +234,7 @@ def test_the_oldest_original_is_the_one_that_is_named(spool: WebhookSpool, clock
 
 
 @pytest.mark.parametrize("year", [1000, 1969, 1970, 2999])
-def test_odd_dates_are_names_like_others(spool: WebhookSpool, year: int) -> None:
+def test_odd_dates_are_names_like_others(spool: WholeSpool, year: int) -> None:
     path = finish(spool, None, f"{year}1231T235959.999999Z_same_t.json")
     finish(spool, None, "by hand.json")
     finished = FinishedIds(spool, DAY)
@@ -247,7 +245,7 @@ def test_odd_dates_are_names_like_others(spool: WebhookSpool, year: int) -> None
 @settings(max_examples=examples(30))
 @given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 10**6)), max_size=60))
 def test_every_id_that_was_added_is_found_whatever_the_order(added: list[tuple[int, int]]) -> None:
-    spool = WebhookSpool(Path("/nowhere"), "crm", FakeClock())
+    spool = WholeSpool(Path("/nowhere"), "crm", FakeClock())
     finished = FinishedIds(spool, DAY)
     names = [
         Name(spool.clock.now() + timedelta(microseconds=moment), f"id-{number}", "t")
@@ -268,7 +266,7 @@ def test_every_id_that_was_added_is_found_whatever_the_order(added: list[tuple[i
         assert [received for received, _day in finished._known(name)] == expected
 
 
-def test_the_index_is_small(spool: WebhookSpool) -> None:
+def test_the_index_is_small(spool: WholeSpool) -> None:
     finished = FinishedIds(spool, DAY)
     names = [f"20261123T190001.{number:06}Z_id-{number}_t.json" for number in range(30_000)]
     tracemalloc.start()
@@ -282,7 +280,7 @@ def test_the_index_is_small(spool: WebhookSpool) -> None:
 
 
 def test_after_an_error_that_cut_the_reading_short_all_of_it_is_read_again(
-    spool: WebhookSpool, clock: FakeClock
+    spool: WholeSpool, clock: FakeClock
 ) -> None:
     finished = FinishedIds(spool, DAY)
     finished.load()

@@ -27,8 +27,8 @@ from spooler.keys import parse_key
 from spooler.name import Name
 from spooler.notification import Notification
 from spooler.readmission import examine
-from spooler.spool import WebhookSpool
 from spooler.state import State
+from spooler.storing import ReceiversSpool
 
 WHOLE = """\
 spool = "spool"
@@ -238,7 +238,7 @@ def test_whatever_the_log_of_a_refused_request_holds_it_stays_unless_it_is_authe
             'spool = "spool"\nprocessors = "p"\n[webhook.crm]\npublic_keys = ["crm.pem"]\n'
         )
         loaded = config.load(site / "spooler.toml")
-        spool = WebhookSpool(loaded.spool, "crm", FakeClock())
+        spool = ReceiversSpool(loaded.spool, "crm", FakeClock())
         spool.prepare()
         name = spool.refuse(body, Notification.unread(body), {"note": "n"})
         assert Name.parse(name)

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from jsonschema import validate
 from running_service import Site, call, make_site, signed
 from structlog.testing import capture_logs
+from whole_spool import WholeSpool
 
 from spooler import history
 from spooler.attempt import Attempt
@@ -28,7 +29,6 @@ from spooler.notification import Notification
 from spooler.processor import Processor
 from spooler.receiver import Receiver
 from spooler.scripts import Runner, Stop
-from spooler.spool import WebhookSpool
 from spooler.state import State
 from spooler.turn import Turn
 
@@ -56,7 +56,7 @@ class Place:
 
     site: Site
     receiver: Receiver
-    spool: WebhookSpool
+    spool: WholeSpool
     turn: Turn
 
     @property
@@ -77,7 +77,7 @@ def place() -> Iterator[Place]:
         site.script(f'#!/bin/sh\ncat > {seen}/body\nenv -0 > {seen}/env\necho "$#" > {seen}/arguments\n')
         configuration = site.configuration()
         webhook = configuration.webhooks["crm"]
-        spool = WebhookSpool(configuration.spool, "crm", FakeClock())
+        spool = WholeSpool(configuration.spool, "crm", FakeClock())
         spool.prepare()
         stop = Stop()
         finished = FinishedIds(spool, 0)

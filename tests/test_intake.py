@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 import structlog
 from conftest import FakeClock
+from whole_spool import WholeSpool
 
 from spooler import history
 from spooler.intake import STILL_SECONDS, Intake
 from spooler.name import Name
 from spooler.notification import Notification
-from spooler.spool import WebhookSpool
 from spooler.state import State
 
 
@@ -31,12 +31,12 @@ def body(contact: object = None, identifier: str = "") -> bytes:
     return f"{{{', '.join(members)}}}".encode()
 
 
-def store(spool: WebhookSpool, contact: object = None, identifier: str = "") -> str:
+def store(spool: WholeSpool, contact: object = None, identifier: str = "") -> str:
     content = body(contact, identifier)
     return spool.store(content, Notification.read(content))
 
 
-def put(spool: WebhookSpool, name: str, content: bytes = b"{}", *, age: float = 0) -> Path:
+def put(spool: WholeSpool, name: str, content: bytes = b"{}", *, age: float = 0) -> Path:
     """Put a file into `incoming/` as a person does."""
     path = spool.path(State.INCOMING, name)
     path.write_bytes(content)
@@ -45,20 +45,20 @@ def put(spool: WebhookSpool, name: str, content: bytes = b"{}", *, age: float = 
     return path
 
 
-def set_aside(spool: WebhookSpool, *names: str) -> None:
+def set_aside(spool: WholeSpool, *names: str) -> None:
     """Bring what waits to `failed/`, from where a person may put it back."""
     for name in names:
         spool.claim(State.INCOMING, name)
         spool.give_up(name)
 
 
-def put_back(spool: WebhookSpool, *names: str) -> None:
+def put_back(spool: WholeSpool, *names: str) -> None:
     """Put back into `incoming/` what was set aside."""
     for name in names:
         spool.path(State.FAILED, name).rename(spool.path(State.INCOMING, name))
 
 
-def put_back_and_take(spool: WebhookSpool, intake: Intake, name: str) -> None:
+def put_back_and_take(spool: WholeSpool, intake: Intake, name: str) -> None:
     """Put one back: it is waited for during one look, for an older one may follow; then it goes first."""
     put_back(spool, name)
     intake.look()
@@ -83,7 +83,7 @@ def take(intake: Intake, now: float = 0) -> str | None:
 
 
 def test_what_was_stored_before_the_look_is_given_in_order(
-    spool: WebhookSpool, intake: Intake, clock: FakeClock
+    spool: WholeSpool, intake: Intake, clock: FakeClock
 ) -> None:
     names: list[str] = []
     for _ in range(3):
@@ -95,7 +95,7 @@ def test_what_was_stored_before_the_look_is_given_in_order(
 
 
 def test_what_may_have_been_stored_during_the_look_waits_for_the_next_one(
-    spool: WebhookSpool, intake: Intake
+    spool: WholeSpool, intake: Intake
 ) -> None:
     # Stamped at the very instant at which the listing begins: an older one could be missing.
     name = str(Name(spool.clock.now(), "one", "contact_modified"))
@@ -107,7 +107,7 @@ def test_what_may_have_been_stored_during_the_look_waits_for_the_next_one(
 
 
 def test_a_clock_that_was_set_back_holds_nothing_up(
-    spool: WebhookSpool, intake: Intake, clock: FakeClock
+    spool: WholeSpool, intake: Intake, clock: FakeClock
 ) -> None:
     clock.advance(3600)
     name = store(spool)
@@ -116,7 +116,7 @@ def test_a_clock_that_was_set_back_holds_nothing_up(
 
 
 def test_those_of_one_contact_wait_for_each_other(
-    spool: WebhookSpool, intake: Intake, clock: FakeClock
+    spool: WholeSpool, intake: Intake, clock: FakeClock
 ) -> None:
     first, second, other = (
         store(spool, contact, f"id-{number}") for number, contact in enumerate((7, '"7"', 8))
@@ -128,7 +128,7 @@ def test_those_of_one_contact_wait_for_each_other(
     assert take(intake) == second
 
 
-def test_without_order_by_contact_only_those_of_one_id_wait(spool: WebhookSpool, clock: FakeClock) -> None:
+def test_without_order_by_contact_only_those_of_one_id_wait(spool: WholeSpool, clock: FakeClock) -> None:
     intake = Intake(spool, by_contact=False)
     first = store(spool, 7, "same")
     clock.advance(1)
@@ -144,7 +144,7 @@ def test_without_order_by_contact_only_those_of_one_id_wait(spool: WebhookSpool,
 
 @pytest.mark.parametrize("by_contact", [True, False])
 def test_a_file_of_a_foreign_name_shares_the_lane_of_its_id(
-    spool: WebhookSpool, clock: FakeClock, by_contact: bool
+    spool: WholeSpool, clock: FakeClock, by_contact: bool
 ) -> None:
     intake = Intake(spool, by_contact=by_contact)
     stored = store(spool, identifier="same")
@@ -159,7 +159,7 @@ def test_a_file_of_a_foreign_name_shares_the_lane_of_its_id(
 
 
 def test_a_foreign_name_waits_until_its_size_has_stood_still_for_two_seconds(
-    spool: WebhookSpool, intake: Intake, clock: FakeClock
+    spool: WholeSpool, intake: Intake, clock: FakeClock
 ) -> None:
     path = put(spool, "by hand.json", b"{")
     assert give(intake) is None
@@ -177,7 +177,7 @@ def test_a_foreign_name_waits_until_its_size_has_stood_still_for_two_seconds(
 
 
 def test_a_foreign_name_that_comes_again_waits_again(
-    spool: WebhookSpool, intake: Intake, clock: FakeClock
+    spool: WholeSpool, intake: Intake, clock: FakeClock
 ) -> None:
     put(spool, "a.json", b"{}").unlink()
     path = put(spool, "a.json", b"{}")
@@ -189,7 +189,7 @@ def test_a_foreign_name_that_comes_again_waits_again(
     assert give(intake) is None
 
 
-def test_foreign_names_sort_by_the_files_age(spool: WebhookSpool, intake: Intake, clock: FakeClock) -> None:
+def test_foreign_names_sort_by_the_files_age(spool: WholeSpool, intake: Intake, clock: FakeClock) -> None:
     clock.advance(-10)
     stored = store(spool)
     clock.advance(10)
@@ -202,7 +202,7 @@ def test_foreign_names_sort_by_the_files_age(spool: WebhookSpool, intake: Intake
 
 
 def test_after_a_restart_a_foreign_name_keeps_its_place_though_it_was_in_retry(
-    spool: WebhookSpool, clock: FakeClock
+    spool: WholeSpool, clock: FakeClock
 ) -> None:
     put(spool, "a.json", body(7))
     clock.advance(1)
@@ -220,7 +220,7 @@ def test_after_a_restart_a_foreign_name_keeps_its_place_though_it_was_in_retry(
 
 
 def test_after_a_restart_a_foreign_name_that_had_a_turn_is_not_overtaken_while_it_would_have_to_stand_still(
-    spool: WebhookSpool, clock: FakeClock
+    spool: WholeSpool, clock: FakeClock
 ) -> None:
     put(spool, "a.json", body(7))
     clock.advance(1)
@@ -237,14 +237,14 @@ def test_after_a_restart_a_foreign_name_that_had_a_turn_is_not_overtaken_while_i
 
 
 @pytest.mark.parametrize("at", ["soon", None, 5, "2026-11-23", "0001-01-01", "9999-12-31T23:59:59-12:00"])
-def test_a_log_that_a_person_wrote_is_no_obstacle(spool: WebhookSpool, intake: Intake, at: object) -> None:
+def test_a_log_that_a_person_wrote_is_no_obstacle(spool: WholeSpool, intake: Intake, at: object) -> None:
     put(spool, "a.json")
     history.append(spool.path(State.INCOMING, "a.log"), [{"at": at}])
     assert give(intake) == "a.json"
 
 
 def test_a_retry_is_given_when_the_files_time_has_come(
-    spool: WebhookSpool, intake: Intake, clock: FakeClock
+    spool: WholeSpool, intake: Intake, clock: FakeClock
 ) -> None:
     name = store(spool)
     clock.advance(1)
@@ -272,7 +272,7 @@ ODD: list[Callable[[Path], None]] = [make_link, make_pipe, Path.mkdir]
 @pytest.mark.parametrize("make", ODD)
 @pytest.mark.parametrize("state", [State.INCOMING, State.RETRY])
 def test_what_is_no_regular_file_is_reported_once_and_left_alone(
-    spool: WebhookSpool,
+    spool: WholeSpool,
     intake: Intake,
     logged: list[structlog.typing.EventDict],
     make: Callable[[Path], None],
@@ -295,9 +295,7 @@ def test_what_is_no_regular_file_is_reported_once_and_left_alone(
     assert os.path.lexists(path)
 
 
-def test_one_that_cannot_be_read_holds_nobody_up(
-    spool: WebhookSpool, intake: Intake, clock: FakeClock
-) -> None:
+def test_one_that_cannot_be_read_holds_nobody_up(spool: WholeSpool, intake: Intake, clock: FakeClock) -> None:
     large = str(Name(clock.now(), "large", "t"))
     spool.path(State.INCOMING, large).touch()
     os.truncate(spool.path(State.INCOMING, large), 1 << 40)
@@ -310,7 +308,7 @@ def test_one_that_cannot_be_read_holds_nobody_up(
 
 
 def test_a_file_that_goes_away_between_two_looks_is_forgotten(
-    spool: WebhookSpool, intake: Intake, clock: FakeClock
+    spool: WholeSpool, intake: Intake, clock: FakeClock
 ) -> None:
     first, second = store(spool, 7, "a"), store(spool, 7, "b")
     clock.advance(1)
@@ -319,21 +317,21 @@ def test_a_file_that_goes_away_between_two_looks_is_forgotten(
     assert give(intake) == second
 
 
-def test_hidden_files_and_logs_are_nothing(spool: WebhookSpool, intake: Intake) -> None:
+def test_hidden_files_and_logs_are_nothing(spool: WholeSpool, intake: Intake) -> None:
     for name in (".new-1", ".a.json", "a.log", "a.txt"):
         put(spool, name)
     assert give(intake) is None
     assert not intake.look_again_soon
 
 
-def test_a_folder_that_is_gone_is_an_error(spool: WebhookSpool, intake: Intake) -> None:
+def test_a_folder_that_is_gone_is_an_error(spool: WholeSpool, intake: Intake) -> None:
     shutil.rmtree(spool.folder(State.RETRY))
     with pytest.raises(FileNotFoundError):
         intake.look()
 
 
 def test_a_hundred_foreign_names_each_get_their_own_place(
-    spool: WebhookSpool, intake: Intake, clock: FakeClock
+    spool: WholeSpool, intake: Intake, clock: FakeClock
 ) -> None:
     for number in range(100):
         put(spool, f"{number:02}.json", b"[%d]" % number, age=float(number))
@@ -344,7 +342,7 @@ def test_a_hundred_foreign_names_each_get_their_own_place(
 
 
 def test_ages_are_of_the_file_and_not_of_the_clock(
-    spool: WebhookSpool, intake: Intake, clock: FakeClock
+    spool: WholeSpool, intake: Intake, clock: FakeClock
 ) -> None:
     path = put(spool, "a.json")
     os.utime(path, (0, 0))
@@ -357,7 +355,7 @@ def test_ages_are_of_the_file_and_not_of_the_clock(
 
 
 def test_a_foreign_name_that_is_used_again_gets_no_elders_place(
-    spool: WebhookSpool, intake: Intake, clock: FakeClock
+    spool: WholeSpool, intake: Intake, clock: FakeClock
 ) -> None:
     put(spool, "replay.json", body(7), age=60)
     for _ in range(2):
@@ -378,7 +376,7 @@ def test_a_foreign_name_that_is_used_again_gets_no_elders_place(
 
 
 def test_one_that_could_not_be_read_for_a_moment_gets_its_place_when_it_can(
-    spool: WebhookSpool, intake: Intake, clock: FakeClock
+    spool: WholeSpool, intake: Intake, clock: FakeClock
 ) -> None:
     older = store(spool, 7, "a")
     clock.advance(0.001)
@@ -398,7 +396,7 @@ def test_one_that_could_not_be_read_for_a_moment_gets_its_place_when_it_can(
     assert take(intake, clock.now().timestamp()) is None
 
 
-def test_what_is_being_put_back_is_waited_for(spool: WebhookSpool, intake: Intake, clock: FakeClock) -> None:
+def test_what_is_being_put_back_is_waited_for(spool: WholeSpool, intake: Intake, clock: FakeClock) -> None:
     first, second = store(spool, 7, "a"), store(spool, 7, "b")
     set_aside(spool, first, second)
     clock.advance(1)

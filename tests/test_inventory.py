@@ -10,18 +10,18 @@ from pathlib import Path
 
 import pytest
 from conftest import FakeClock, MakeSpool, tree
+from whole_spool import WholeSpool
 
 from spooler import history, inventory
 from spooler.inventory import Inventory
 from spooler.name import Name, log_name
 from spooler.notification import Notification
-from spooler.spool import WebhookSpool
 from spooler.state import State
 
 EMPTY = dict.fromkeys(State, 0)
 
 
-def put(spool: WebhookSpool, state: State, received: datetime, *, day: str = "", number: int = 0) -> Path:
+def put(spool: WholeSpool, state: State, received: datetime, *, day: str = "", number: int = 0) -> Path:
     folder = spool.folder(state) / day
     folder.mkdir(exist_ok=True)
     path = folder / str(Name(received, f"id-{number}", "t"))
@@ -30,20 +30,20 @@ def put(spool: WebhookSpool, state: State, received: datetime, *, day: str = "",
 
 
 @pytest.fixture
-def spool(make_spool: MakeSpool, clock: FakeClock) -> WebhookSpool:
+def spool(make_spool: MakeSpool, clock: FakeClock) -> WholeSpool:
     clock.advance(12 * 3600 - clock.now().timestamp() % 86400)  # noon, today
     return make_spool()
 
 
 def test_folders_that_are_not_there_are_empty(tmp_path: Path) -> None:
-    spool = WebhookSpool(tmp_path / "spool", "crm")
+    spool = WholeSpool(tmp_path / "spool", "crm")
     assert inventory.take(spool) == Inventory(EMPTY, None, None, 0, 0)
     assert inventory.oldest_waiting(spool) is inventory.last_received(spool) is None
     assert inventory.count(spool, State.DONE) == inventory.failures_today(spool) == 0
     assert list(tmp_path.iterdir()) == []
 
 
-def test_every_state_is_counted_and_done_over_all_its_days(spool: WebhookSpool, clock: FakeClock) -> None:
+def test_every_state_is_counted_and_done_over_all_its_days(spool: WholeSpool, clock: FakeClock) -> None:
     for number, state in enumerate(State):
         for one in range(number + 1):
             day = f"2026-11-{20 + one}" if state is State.DONE else ""
@@ -53,7 +53,7 @@ def test_every_state_is_counted_and_done_over_all_its_days(spool: WebhookSpool, 
     assert {state: inventory.count(spool, state) for state in State} == wanted
 
 
-def test_only_regular_files_of_a_notification_s_name_count(spool: WebhookSpool) -> None:
+def test_only_regular_files_of_a_notification_s_name_count(spool: WholeSpool) -> None:
     incoming = spool.folder(State.INCOMING)
     (incoming / ".new-1").touch()
     (incoming / ".hidden.json").touch()
@@ -66,7 +66,7 @@ def test_only_regular_files_of_a_notification_s_name_count(spool: WebhookSpool) 
     assert inventory.take(spool).states == {**EMPTY, State.INCOMING: 1}
 
 
-def test_the_oldest_that_waits_is_told_by_its_name(spool: WebhookSpool, clock: FakeClock) -> None:
+def test_the_oldest_that_waits_is_told_by_its_name(spool: WholeSpool, clock: FakeClock) -> None:
     moments = [clock.now() - timedelta(hours=hours) for hours in (3, 5, 4, 9, 8)]
     states = (State.INCOMING, State.RETRY, State.PROCESSING, State.DONE, State.REJECTED)
     for state, received in zip(states, moments, strict=True):
@@ -75,7 +75,7 @@ def test_the_oldest_that_waits_is_told_by_its_name(spool: WebhookSpool, clock: F
 
 
 def test_a_file_that_a_person_named_is_as_old_as_its_content_and_its_first_turn(
-    spool: WebhookSpool, clock: FakeClock
+    spool: WholeSpool, clock: FakeClock
 ) -> None:
     named = spool.path(State.RETRY, "0-replay.json")
     named.write_bytes(b"{}")
@@ -88,7 +88,7 @@ def test_a_file_that_a_person_named_is_as_old_as_its_content_and_its_first_turn(
     assert inventory.take(spool).oldest_waiting == first_turn
 
 
-def test_a_name_with_a_date_that_is_none_is_as_old_as_its_file(spool: WebhookSpool) -> None:
+def test_a_name_with_a_date_that_is_none_is_as_old_as_its_file(spool: WholeSpool) -> None:
     path = spool.path(State.INCOMING, "20260231T000000.000000Z_a_t.json")
     path.touch()
     os.utime(path, (1e9, 1e9))
@@ -97,9 +97,7 @@ def test_a_name_with_a_date_that_is_none_is_as_old_as_its_file(spool: WebhookSpo
 
 
 @pytest.mark.parametrize("state", [s for s in State if s is not State.REJECTED])
-def test_the_last_received_is_found_wherever_it_is(
-    spool: WebhookSpool, clock: FakeClock, state: State
-) -> None:
+def test_the_last_received_is_found_wherever_it_is(spool: WholeSpool, clock: FakeClock, state: State) -> None:
     today = f"{clock.now():%Y-%m-%d}"
     for number, other in enumerate(State):
         received = clock.now() - timedelta(minutes=0 if other is State.REJECTED else 10 + number)
@@ -110,7 +108,7 @@ def test_the_last_received_is_found_wherever_it_is(
 
 
 def test_the_last_received_may_have_been_finished_before_an_older_one(
-    spool: WebhookSpool, clock: FakeClock
+    spool: WholeSpool, clock: FakeClock
 ) -> None:
     newest = clock.now() - timedelta(days=2)
     put(spool, State.DONE, newest, day=f"{newest:%Y-%m-%d}")
@@ -119,7 +117,7 @@ def test_the_last_received_may_have_been_finished_before_an_older_one(
 
 
 def test_a_stamp_that_is_yet_to_come_does_not_hide_what_came_last(
-    spool: WebhookSpool, clock: FakeClock
+    spool: WholeSpool, clock: FakeClock
 ) -> None:
     newest = clock.now() - timedelta(minutes=5)
     put(spool, State.DONE, newest, day=f"{newest:%Y-%m-%d}")
@@ -127,7 +125,7 @@ def test_a_stamp_that_is_yet_to_come_does_not_hide_what_came_last(
     assert inventory.last_received(spool) == newest
 
 
-def test_what_was_received_within_the_last_hour_is_counted(spool: WebhookSpool, clock: FakeClock) -> None:
+def test_what_was_received_within_the_last_hour_is_counted(spool: WholeSpool, clock: FakeClock) -> None:
     for number, minutes in enumerate((1, 59, 61)):
         put(spool, State.INCOMING, clock.now() - timedelta(minutes=minutes), number=number)
     put(spool, State.DONE, clock.now(), day=f"{clock.now():%Y-%m-%d}")
@@ -135,7 +133,7 @@ def test_what_was_received_within_the_last_hour_is_counted(spool: WebhookSpool, 
     assert inventory.take(spool).received_lately == 3
 
 
-def test_failures_are_today_s_if_their_last_line_is(spool: WebhookSpool, clock: FakeClock) -> None:
+def test_failures_are_today_s_if_their_last_line_is(spool: WholeSpool, clock: FakeClock) -> None:
     for number in range(3):
         put(spool, State.FAILED, clock.now() - timedelta(days=number), number=number)
     files = sorted(spool.folder(State.FAILED).glob("*.json"))
@@ -149,7 +147,7 @@ def test_failures_are_today_s_if_their_last_line_is(spool: WebhookSpool, clock: 
     assert inventory.failures_today(spool) == inventory.take(spool).failures_today == 0
 
 
-def test_looking_changes_nothing(spool: WebhookSpool) -> None:
+def test_looking_changes_nothing(spool: WholeSpool) -> None:
     body = b'{"EventUniqueID": "a"}'
     spool.claim(State.INCOMING, spool.store(body, Notification.read(body)))
     before = tree(spool.root)
@@ -157,14 +155,14 @@ def test_looking_changes_nothing(spool: WebhookSpool) -> None:
     assert tree(spool.root) == before
 
 
-def test_a_folder_that_cannot_be_read_is_an_error(spool: WebhookSpool) -> None:
+def test_a_folder_that_cannot_be_read_is_an_error(spool: WholeSpool) -> None:
     spool.folder(State.FAILED).rmdir()
     spool.folder(State.FAILED).touch()
     with pytest.raises(NotADirectoryError):
         inventory.take(spool)
 
 
-def test_files_may_come_and_go_meanwhile(spool: WebhookSpool, clock: FakeClock) -> None:
+def test_files_may_come_and_go_meanwhile(spool: WholeSpool, clock: FakeClock) -> None:
     stopped = threading.Event()
 
     def move_about() -> None:
@@ -195,7 +193,7 @@ def test_files_may_come_and_go_meanwhile(spool: WebhookSpool, clock: FakeClock) 
         mover.join()
 
 
-def test_memory_does_not_grow_with_the_number_of_files(spool: WebhookSpool, clock: FakeClock) -> None:
+def test_memory_does_not_grow_with_the_number_of_files(spool: WholeSpool, clock: FakeClock) -> None:
     folder = spool.folder(State.INCOMING)
     with_files = os.open(folder, os.O_DIRECTORY)
     for number in range(60_000):
@@ -215,7 +213,7 @@ def test_memory_does_not_grow_with_the_number_of_files(spool: WebhookSpool, cloc
     assert grown_kib < 3000  # a list of the names would take 9 MB
 
 
-def test_an_odd_log_hides_no_notification(spool: WebhookSpool) -> None:
+def test_an_odd_log_hides_no_notification(spool: WholeSpool) -> None:
     spool.path(State.RETRY, "by hand.json").write_bytes(b"{}")
     spool.path(State.RETRY, "by hand.log").symlink_to("/dev/null")
     taken = inventory.take(spool)

@@ -8,21 +8,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_any_listing import ahead
 from test_intake import put, put_back, put_back_and_take, set_aside, store, take
+from whole_spool import WholeSpool
 
 from spooler.foremost import Foremost
 from spooler.intake import STILL_SECONDS, Intake
-from spooler.spool import WebhookSpool
 from spooler.state import State
 
 MOST = 4
 
 
 @pytest.fixture
-def intake(spool: WebhookSpool) -> Intake:
+def intake(spool: WholeSpool) -> Intake:
     return Intake(spool, by_contact=True, most=MOST)
 
 
-def fill(spool: WebhookSpool, clock: FakeClock, contacts: list[int]) -> list[str]:
+def fill(spool: WholeSpool, clock: FakeClock, contacts: list[int]) -> list[str]:
     """Store one for each of the contacts, a second apart; return their names."""
     names = []
     for contact in contacts:
@@ -32,7 +32,7 @@ def fill(spool: WebhookSpool, clock: FakeClock, contacts: list[int]) -> list[str
     return names
 
 
-def drain(spool: WebhookSpool, intake: Intake, clock: FakeClock, looks: int = 100) -> list[str]:
+def drain(spool: WholeSpool, intake: Intake, clock: FakeClock, looks: int = 100) -> list[str]:
     """Look whenever few are left, as the processor does, and finish whatever is given; return the names."""
     given = []
     for _ in range(looks):
@@ -50,7 +50,7 @@ def drain(spool: WebhookSpool, intake: Intake, clock: FakeClock, looks: int = 10
 
 
 def test_all_have_their_turn_in_order_and_only_the_first_are_remembered(
-    spool: WebhookSpool, intake: Intake, clock: FakeClock
+    spool: WholeSpool, intake: Intake, clock: FakeClock
 ) -> None:
     names = fill(spool, clock, list(range(30)))
     intake.look()
@@ -60,7 +60,7 @@ def test_all_have_their_turn_in_order_and_only_the_first_are_remembered(
 
 
 def test_more_are_wanted_when_half_are_left_and_none_when_all_are_known(
-    spool: WebhookSpool, intake: Intake, clock: FakeClock
+    spool: WholeSpool, intake: Intake, clock: FakeClock
 ) -> None:
     fill(spool, clock, list(range(MOST + 1)))
     intake.look()
@@ -74,7 +74,7 @@ def test_more_are_wanted_when_half_are_left_and_none_when_all_are_known(
 
 
 def test_those_that_are_held_keep_nobody_from_being_remembered(
-    spool: WebhookSpool, intake: Intake, clock: FakeClock
+    spool: WholeSpool, intake: Intake, clock: FakeClock
 ) -> None:
     first, *_held, other = fill(spool, clock, [7] * 20 + [8])
     intake.look()
@@ -89,7 +89,7 @@ def test_those_that_are_held_keep_nobody_from_being_remembered(
 
 
 def test_what_cannot_be_read_keeps_nobody_from_being_remembered(
-    spool: WebhookSpool, intake: Intake, clock: FakeClock
+    spool: WholeSpool, intake: Intake, clock: FakeClock
 ) -> None:
     *odd, last = fill(spool, clock, list(range(2 * MOST + 1)))
     for name in odd:
@@ -105,7 +105,7 @@ def test_what_cannot_be_read_keeps_nobody_from_being_remembered(
 
 
 def test_a_due_retry_does_not_overtake_an_older_one_of_its_contact_that_lies_far_back(
-    spool: WebhookSpool, intake: Intake, clock: FakeClock
+    spool: WholeSpool, intake: Intake, clock: FakeClock
 ) -> None:
     *names, older, waiting = fill(spool, clock, [*range(10), 77, 77])
     spool.claim(State.INCOMING, waiting)
@@ -125,7 +125,7 @@ def test_a_due_retry_does_not_overtake_an_older_one_of_its_contact_that_lies_far
 
 
 def test_one_that_a_person_put_there_is_known_wherever_its_name_sorts_and_has_the_place_of_its_age(
-    spool: WebhookSpool, intake: Intake, clock: FakeClock
+    spool: WholeSpool, intake: Intake, clock: FakeClock
 ) -> None:
     names = fill(spool, clock, list(range(20)))
     put(spool, "z by hand.json", age=3600)
@@ -137,7 +137,7 @@ def test_one_that_a_person_put_there_is_known_wherever_its_name_sorts_and_has_th
 
 
 def test_of_two_that_are_put_back_far_behind_the_older_goes_first_though_it_was_missed_at_first(
-    spool: WebhookSpool, intake: Intake, clock: FakeClock
+    spool: WholeSpool, intake: Intake, clock: FakeClock
 ) -> None:
     names = fill(spool, clock, [*range(MOST), 77, 77, *range(100, 120)])
     older, younger = names[MOST : MOST + 2]
@@ -152,7 +152,7 @@ def test_of_two_that_are_put_back_far_behind_the_older_goes_first_though_it_was_
 
 
 def test_what_lay_behind_the_last_limit_is_not_taken_for_put_back(
-    spool: WebhookSpool, intake: Intake, clock: FakeClock
+    spool: WholeSpool, intake: Intake, clock: FakeClock
 ) -> None:
     names = fill(spool, clock, list(range(3 * MOST)))
     given: list[str] = []
@@ -164,7 +164,7 @@ def test_what_lay_behind_the_last_limit_is_not_taken_for_put_back(
 
 
 def test_one_that_is_held_far_behind_vouches_for_nothing_that_lies_before_it(
-    spool: WebhookSpool, intake: Intake, clock: FakeClock
+    spool: WholeSpool, intake: Intake, clock: FakeClock
 ) -> None:
     first = store(spool, 7)
     last = ahead(spool, 400, contact=7)
@@ -185,7 +185,7 @@ def test_one_that_is_held_far_behind_vouches_for_nothing_that_lies_before_it(
 
 
 def test_what_is_put_back_before_those_that_are_held_has_none_of_them_read_again(
-    spool: WebhookSpool, intake: Intake, clock: FakeClock
+    spool: WholeSpool, intake: Intake, clock: FakeClock
 ) -> None:
     back = fill(spool, clock, list(range(100, 101 + MOST)))
     set_aside(spool, *back)
@@ -201,7 +201,7 @@ def test_what_is_put_back_before_those_that_are_held_has_none_of_them_read_again
 
 
 def test_what_is_put_back_before_all_that_is_remembered_goes_first(
-    spool: WebhookSpool, intake: Intake, clock: FakeClock
+    spool: WholeSpool, intake: Intake, clock: FakeClock
 ) -> None:
     names = fill(spool, clock, [*range(10), *range(10), *range(10)])
     set_aside(spool, *names[:10])
@@ -211,7 +211,7 @@ def test_what_is_put_back_before_all_that_is_remembered_goes_first(
 
 
 def test_what_is_put_back_before_all_that_is_remembered_does_not_hide_that_more_are_wanted(
-    spool: WebhookSpool, intake: Intake, clock: FakeClock
+    spool: WholeSpool, intake: Intake, clock: FakeClock
 ) -> None:
     names = fill(spool, clock, list(range(20)))
     set_aside(spool, *names[:MOST])

@@ -12,6 +12,7 @@ from commands import make_spool, put, run_line
 from conftest import durable_calls, write_config
 
 from spooler import durable, history
+from spooler.claiming import ProcessorsSpool
 from spooler.finished import FinishedIds
 from spooler.history import Progress
 from spooler.name import Name, log_name
@@ -139,7 +140,7 @@ def test_a_crash_leaves_the_file_in_one_state_and_the_command_given_again_ends_w
     bodies = list(spool.base.rglob("*.json"))
     assert len(bodies) == 1
     if processor_starts:
-        recover(spool)
+        recover(ProcessorsSpool(spool.root, spool.webhook, spool.clock))
     if bodies[0] == path:
         name = MOVED[verb](spool, source, path.name)
         bodies = [target(spool, verb) / name]
@@ -153,6 +154,7 @@ def test_a_crash_leaves_the_file_in_one_state_and_the_command_given_again_ends_w
 
 
 def test_of_processor_and_person_one_gets_the_file_and_the_other_finds_it_gone(spool: PersonsSpool) -> None:
+    processors = ProcessorsSpool(spool.root, spool.webhook, spool.clock)
     won = {"drop": 0, "claim": 0}
     for number in range(150):
         path = put(spool, RETRY, f"id-{number}", lines=[run_line()])
@@ -168,7 +170,7 @@ def test_of_processor_and_person_one_gets_the_file_and_the_other_finds_it_gone(s
 
         threads = [
             threading.Thread(target=compete, args=("drop", spool.drop)),
-            threading.Thread(target=compete, args=("claim", spool.claim)),
+            threading.Thread(target=compete, args=("claim", processors.claim)),
         ]
         for thread in threads:
             thread.start()

@@ -21,6 +21,7 @@ import pytest
 import structlog
 from conftest import FakeClock, full_disk, tree, wait_until, write_config, write_script
 from running_service import make_site
+from whole_spool import WholeSpool
 
 from spooler import config, history
 from spooler.errors import SpoolUnusableError
@@ -29,7 +30,6 @@ from spooler.name import log_name
 from spooler.notification import Notification
 from spooler.outcome import Outcome
 from spooler.processor import Processor
-from spooler.spool import WebhookSpool
 from spooler.state import State
 from spooler.turn import Settled, Turn
 from spooler.watcher import Watcher
@@ -46,7 +46,7 @@ def logged() -> Iterator[Entries]:
         yield entries
 
 
-def store(spool: WebhookSpool, contact: int = 1, identifier: str = "a") -> str:
+def store(spool: WholeSpool, contact: int = 1, identifier: str = "a") -> str:
     body = f'{{"EventUniqueID": "{identifier}", "ContactID": {{"idContact": {contact}}}}}'.encode()
     return spool.store(body, Notification.read(body))
 
@@ -63,7 +63,7 @@ class Bench:
 
     def __post_init__(self) -> None:
         self.webhook = config.load(write_config(self.folder)).webhooks["crm"]
-        self.spool = WebhookSpool(self.folder / "spool", "crm", self.clock)
+        self.spool = WholeSpool(self.folder / "spool", "crm", self.clock)
         self.spool.prepare()
         self.queue = WebhookQueue(self.webhook, self.spool)
 
@@ -198,7 +198,7 @@ def test_scripts_that_cannot_be_looked_at_hold_back_and_stop_nobody_else(
 ) -> None:
     write_config(tmp_path, webhook=f'processors = "{"x" * 300}"')
     webhook = config.load(tmp_path / "spooler.toml").webhooks["crm"]
-    spool = WebhookSpool(tmp_path / "spool", "crm", clock)
+    spool = WholeSpool(tmp_path / "spool", "crm", clock)
     spool.prepare()
     queue = WebhookQueue(webhook, spool)
     store(spool)
@@ -429,13 +429,13 @@ def processing(path: Path) -> Iterator[Processor]:
         wait_until(lambda: threading.active_count() == threads)
 
 
-def settled(spool: WebhookSpool) -> int:
+def settled(spool: WholeSpool) -> int:
     """Return how many are done or failed."""
     return sum(1 for state in (DONE, FAILED) for _ in spool.folder(state).rglob("*.json"))
 
 
-def prepared(folder: Path, name: str = "crm") -> WebhookSpool:
-    spool = WebhookSpool(folder / "spool", name)
+def prepared(folder: Path, name: str = "crm") -> WholeSpool:
+    spool = WholeSpool(folder / "spool", name)
     spool.prepare()
     return spool
 
@@ -738,7 +738,7 @@ def test_a_defect_in_a_turn_costs_an_attempt_and_holds_nobody_up_for_ever(
 
 def test_without_order_a_younger_one_of_the_contact_goes_on(tmp_path: Path, clock: FakeClock) -> None:
     webhook = config.load(write_config(tmp_path, '[processor]\nordering = "none"')).webhooks["crm"]
-    spool = WebhookSpool(tmp_path / "spool", "crm", clock)
+    spool = WholeSpool(tmp_path / "spool", "crm", clock)
     spool.prepare()
     queue = WebhookQueue(webhook, spool)
     names = []

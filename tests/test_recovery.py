@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 import structlog
 from conftest import FakeClock, MakeSpool, leave_mark, tree
+from whole_spool import WholeSpool
 
 from spooler import history
 from spooler.history import Line, Progress
 from spooler.name import Name, log_name
 from spooler.recovery import Recovered, count, let_go, put_back, recover
 from spooler.running import Mark, Seat
-from spooler.spool import WebhookSpool
 from spooler.state import MOVES, State
 
 BODY = b'{"EventUniqueID": "7c1f4a52"}'
@@ -124,7 +124,7 @@ CRASHES = {
 }
 
 
-def folder(spool: WebhookSpool, state: State) -> Path:
+def folder(spool: WholeSpool, state: State) -> Path:
     path = (
         spool.folder(state) / f"{spool.clock.now():%Y-%m-%d}" if state is State.DONE else spool.folder(state)
     )
@@ -132,7 +132,7 @@ def folder(spool: WebhookSpool, state: State) -> Path:
     return path
 
 
-def leave(spool: WebhookSpool, crash: Crash) -> str:
+def leave(spool: WholeSpool, crash: Crash) -> str:
     """Make the folders look as the crash left them."""
     name = str(Name(spool.clock.now(), "7c1f4a52", "contact_modified"))
     (folder(spool, crash.file) / name).write_bytes(BODY)
@@ -380,12 +380,12 @@ def test_one_whose_log_is_no_file_holds_up_no_other(
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to give a log to somebody else")
 def test_one_whose_log_is_somebody_elses_holds_up_no_other(clock: FakeClock) -> None:
     with tempfile.TemporaryDirectory(dir="/dev/shm") as place:  # where others may go
-        spool = WebhookSpool(Path(place), "crm", clock)
+        spool = WholeSpool(Path(place), "crm", clock)
         spool.prepare()
         _check_somebody_elses(spool)
 
 
-def _check_somebody_elses(spool: WebhookSpool) -> None:
+def _check_somebody_elses(spool: WholeSpool) -> None:
     name = leave(spool, CRASHES["a script ran"])
     other = str(Name(spool.clock.now() + timedelta(seconds=1), "other", "t"))
     spool.path(State.PROCESSING, other).write_bytes(BODY)
@@ -397,7 +397,7 @@ def _check_somebody_elses(spool: WebhookSpool) -> None:
     assert found == Recovered([other], {name: False})
 
 
-def _recover_as(spool: WebhookSpool, user: int) -> Recovered:
+def _recover_as(spool: WholeSpool, user: int) -> Recovered:
     os.setuid(user)
     return recover(spool)
 

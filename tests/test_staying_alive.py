@@ -16,8 +16,8 @@ from running_service import Service, Site, command_line, make_body, make_site, r
 
 from spooler.clock import SystemClock
 from spooler.notification import Notification
-from spooler.spool import WebhookSpool
 from spooler.state import State
+from spooler.storing import ReceiversSpool
 
 PROCESSORS = (Path(__file__).parent.parent / "processors" / "README.md").read_text()
 needs_php = pytest.mark.skipif(
@@ -38,7 +38,7 @@ for n in notifications():
 @pytest.fixture
 def site(tmp_path: Path) -> Site:
     made = make_site(tmp_path, processor='retry_delays = ["100ms", "100ms"]')
-    WebhookSpool(made.spool, "crm", SystemClock()).prepare()
+    ReceiversSpool(made.spool, "crm", SystemClock()).prepare()
     return made
 
 
@@ -58,7 +58,7 @@ def processes(site: Site) -> list[int]:
 
 
 def store(site: Site, *contacts: int) -> None:
-    spool = WebhookSpool(site.spool, "crm", SystemClock())
+    spool = ReceiversSpool(site.spool, "crm", SystemClock())
     for contact in contacts:
         body = make_body(contact - 550000)
         spool.store(body, Notification.read(body))
@@ -289,7 +289,7 @@ def test_the_example_in_php_stays_alive(site: Site) -> None:
     note = f"file_put_contents('{site.root}/journal', {line}, FILE_APPEND);"
     site.script(text.replace("    $status =", f"    {note}\n    $status =", 1))
     store(site, *range(1, 21))
-    spool = WebhookSpool(site.spool, "crm", SystemClock())
+    spool = ReceiversSpool(site.spool, "crm", SystemClock())
     bad = b'{"Type": "contact_modified", "ContactID": {"idContact": 21}}'
     spool.store(bad, Notification.read(bad))
     with running(site, "process") as service:
@@ -336,7 +336,7 @@ def test_the_example_in_python_stays_alive(site: Site) -> None:
         "/srv/crm/contacts.db", str(database)
     )
     site.script(text.replace("    if ", "    print(__import__('os').getpid())\n    if "))
-    spool = WebhookSpool(site.spool, "crm", SystemClock())
+    spool = ReceiversSpool(site.spool, "crm", SystemClock())
     for contact in (1, 3):
         body = make_body(contact - 550000, "contact_optout")
         spool.store(body, Notification.read(body))

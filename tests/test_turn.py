@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from conftest import FakeClock, full_disk, wait_until, write_config, write_script
 from structlog.testing import capture_logs
+from whole_spool import WholeSpool
 
 from spooler import config, history, running
 from spooler.attempt import Attempt
@@ -24,7 +25,6 @@ from spooler.notification import Notification
 from spooler.person import PersonsSpool
 from spooler.recovery import recover
 from spooler.scripts import Runner, Stop
-from spooler.spool import WebhookSpool
 from spooler.state import State
 from spooler.turn import Settled, Turn
 
@@ -46,7 +46,7 @@ class Desk:
 
     def __post_init__(self) -> None:
         webhook = config.load(write_config(self.folder, self.settings)).webhooks["crm"]
-        self.spool = WebhookSpool(self.folder / "spool", "crm", self.clock)
+        self.spool = WholeSpool(self.folder / "spool", "crm", self.clock)
         self.spool.prepare()
         finished = FinishedIds(self.spool, webhook.processing.deduplicate_for)
         finished.load()

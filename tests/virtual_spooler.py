@@ -19,6 +19,7 @@ from pathlib import Path
 
 from conftest import FakeClock, write_script
 from running_service import call, make_site
+from whole_spool import WholeSpool
 
 from spooler.attempt import Attempt
 from spooler.callback import Reply
@@ -29,7 +30,6 @@ from spooler.finished import FinishedIds
 from spooler.receiver import Receiver
 from spooler.scripts import Runner, Stop
 from spooler.signature import HEADER
-from spooler.spool import WebhookSpool
 from spooler.state import State
 from spooler.turn import Turn
 from spooler.webhook_queue import WebhookQueue
@@ -149,7 +149,7 @@ class VirtualSpooler:
         self._clock = FakeClock()
         self._began = self._clock.monotonic()
         self._configuration = site.configuration()
-        self.spool = WebhookSpool(self._configuration.spool, "crm", self._clock)
+        self.spool = WholeSpool(self._configuration.spool, "crm", self._clock)
         self.spool.prepare()
         self._receiver = Receiver(self._configuration, clock=self._clock)
         self._full_receiver = Receiver(load(full), clock=self._clock)

@@ -72,6 +72,7 @@ def test_wake_up_tells_the_time_of_each_notification(tmp_path: Path) -> None:
 def test_memory_is_that_of_both_services(tmp_path: Path) -> None:
     figures = bench(tmp_path, "memory", "--idle", "1")["figures"]
     assert min(figures["receiver_mb"], figures["processor_mb"]) > 5
+    assert 0 < figures["idle_percent"] < 5  # in a second that has no tick of theirs, too
 
 
 @needs_compiler

@@ -118,7 +118,7 @@ def backlog_(folder: Path | None, json_file: Path | None, rounds: int, files: in
 
 
 @main.command("memory")
-@click.option("--idle", default=30.0, type=click.FloatRange(1), help="Seconds to watch it doing nothing.")
+@click.option("--idle", default=60.0, type=click.FloatRange(1), help="Seconds to watch it doing nothing.")
 @_options
 def memory_(folder: Path | None, json_file: Path | None, idle: float) -> None:
     """Memory of receiver and processor, and what they do while nothing happens."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import load
 from load import Sender
-from processes import listens, processor_seconds, proportional_bytes, running, wait_until
+from processes import listens, proportional_bytes, run_seconds, running, wait_until
 from processing import Workshop
 from programs import build
 from report import Aim
@@ -38,9 +38,9 @@ def measure(folder: Path, idle_seconds: float) -> Figures:
             "receiver_mb": proportional_bytes([receiver]),
             "processor_mb": proportional_bytes([processor]),
         }
-        before, begun = processor_seconds([receiver, processor]), time.monotonic()
+        before, begun = run_seconds([receiver, processor]), time.monotonic()
         time.sleep(idle_seconds)
-        used = processor_seconds([receiver, processor]) - before
+        used = run_seconds([receiver, processor]) - before
         idle_percent = used / (time.monotonic() - begun) * 100
     return {**{which: size / 1e6 for which, size in sizes.items()}, "idle_percent": idle_percent}
 

@@ -11,7 +11,6 @@ import logging
 import re
 import sys
 from collections.abc import Mapping
-from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TextIO, cast
 

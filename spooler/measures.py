@@ -8,7 +8,7 @@ Does not promise: that anybody sees them; `spooler.shared_measures` hands them o
 """
 
 from bisect import bisect_left
-from threading import Lock
+from threading import Event, Lock
 
 from spooler.log import printable
 
@@ -16,6 +16,9 @@ _MAX_SERIES = 1000
 _OTHER = "other"
 
 Labels = tuple[str, ...]
+
+# Set with each count, so that whoever hands the numbers on can sleep until there are new ones.
+counted = Event()
 
 
 class Counter:
@@ -30,6 +33,7 @@ class Counter:
         """Count one."""
         with self._lock:
             self._of(values)[0] += 1
+        _tell()
 
     def numbers(self) -> int:
         """Return how many numbers a series has."""
@@ -72,9 +76,16 @@ class Histogram(Counter):
             numbers = self._of(values)
             numbers[bucket] += 1
             numbers[-1] += seconds
+        _tell()
 
     def numbers(self) -> int:
         return len(self.bounds_seconds) + 2
+
+
+def _tell() -> None:
+    """To be called when the number is there: whoever was told before that may have missed it."""
+    if not counted.is_set():  # the cheaper question
+        counted.set()
 
 
 REQUESTS = Counter(

@@ -2,7 +2,8 @@
 
 Owns: `<spool>/.metrics/`, with one file for each process of the services, named like the process.
 Promises: a process that is started again goes on from its forerunner's numbers, so that no counter falls
-and no file is left over. Nothing waits for these files: they are written once a second, by a thread.
+and no file is left over. Nothing waits for these files: they are written a second after something was
+counted, by a thread, which sleeps while nothing is.
 Does not promise: the last second before a crash.
 
 Why not the library's own files for several processes: it maps them into memory, and on a disk that is full
@@ -22,7 +23,7 @@ from spooler.name import HIDDEN
 
 _FOLDER = HIDDEN + "metrics"
 _SUFFIX = ".json"
-_EVERY_SECONDS = 1.0
+_AFTER_SECONDS = 1.0
 
 Numbers = dict[str, list[tuple[Labels, list[float]]]]  # of a metric's name: its series
 _KNOWN = {measure.name: measure for measure in measures.ALL}
@@ -50,11 +51,13 @@ class Sharing:
 
     def __exit__(self, *_: object) -> None:
         self._ended.set()
-        self._thread.join(_EVERY_SECONDS)
+        measures.counted.set()
+        self._thread.join(_AFTER_SECONDS)
         self._write()
 
     def _run(self) -> None:
-        while not self._ended.wait(_EVERY_SECONDS):
+        while measures.counted.wait() and not self._ended.wait(_AFTER_SECONDS):
+            measures.counted.clear()  # RACE: before they are copied; what is counted after that is new again
             try:
                 self._write()
             except Exception:  # noqa: BLE001 - the outermost frame of a thread, which is to live on
@@ -71,6 +74,7 @@ class Sharing:
             if reason != self._told:
                 get_logger().warning("metrics not written", reason=reason)
             self._told = reason
+            measures.counted.set()  # it is tried again, whether anything is counted or not
         else:
             self._written, self._told = numbers, ""
 

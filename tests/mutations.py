@@ -1297,6 +1297,47 @@ MUTATIONS = (
         ),
     ),
     Mutation(
+        PROMPT,
+        "a child that hangs is found out at the parent's next look",
+        "supervisor.py",
+        (("min([look, *starts, *hung])", "min([look, *starts])"),),
+        (
+            "test_supervisor.py::"
+            "test_a_child_that_hangs_is_found_out_when_its_time_is_over_though_the_parent_sleeps_long",
+        ),
+    ),
+    Mutation(
+        TRUE,
+        "what is counted while the numbers are written waits for the next count",
+        "shared_measures.py",
+        (
+            (
+                "            measures.counted.clear()  # RACE: before they are copied; what is counted after that is new again\n",
+                "",
+            ),
+            (
+                "                self._write()\n            except",
+                "                self._write()\n                measures.counted.clear()\n            except",
+            ),
+        ),
+        ("test_shared_measures.py::test_what_is_counted_while_the_numbers_are_written_is_written_next",),
+    ),
+    Mutation(
+        TRUE,
+        "numbers that could not be written wait for the next count",
+        "shared_measures.py",
+        (
+            (
+                "            measures.counted.set()  # it is tried again, whether anything is counted or not\n",
+                "",
+            ),
+        ),
+        (
+            "test_shared_measures.py::"
+            "test_numbers_that_cannot_be_written_stop_neither_the_thread_nor_the_process",
+        ),
+    ),
+    Mutation(
         ALIVE,
         "notifications() says of one that it is done when nothing of it was looked at",
         "script.py",

@@ -1,6 +1,7 @@
 """Every process's numbers, on the disk and added up."""
 
 import json
+import threading
 import time
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 from conftest import full_disk, wait_until
 
 from spooler import measures, shared_measures
-from spooler.measures import Counter
+from spooler.measures import Counter, Labels
 from spooler.shared_measures import Sharing, read_all
 
 
@@ -75,10 +76,53 @@ def test_a_label_that_is_not_utf8_is_counted_escaped(tmp_path: Path, counter: Co
 def test_numbers_that_cannot_be_written_stop_neither_the_thread_nor_the_process(
     tmp_path: Path, counter: Counter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shared_measures, "_EVERY_SECONDS", 0.02)
+    monkeypatch.setattr(shared_measures, "_AFTER_SECONDS", 0.02)
     counter.series["\udce9",] = [1.0]
     with Sharing(tmp_path, "receiver-1"):
+        counter.count("crm")
         time.sleep(0.2)
         del counter.series["\udce9",]
+        wait_until(lambda: total(tmp_path) == 1)  # though nothing more was counted
+
+
+def test_while_nothing_is_counted_its_thread_sleeps(
+    tmp_path: Path, counter: Counter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shared_measures, "_AFTER_SECONDS", 0.01)
+    with Sharing(tmp_path, "receiver-1"):
         counter.count("crm")
         wait_until(lambda: total(tmp_path) == 1)
+        (thread,) = (one for one in threading.enumerate() if one.name == "metrics")
+        time.sleep(0.1)
+        before = times_run(thread)
+        time.sleep(0.3)
+        assert times_run(thread) == before
+
+
+def times_run(thread: threading.Thread) -> int:
+    return int(Path(f"/proc/self/task/{thread.native_id}/schedstat").read_text().split()[2])
+
+
+class CountedMeanwhile(Counter):
+    """Somebody counts one more right after the numbers were copied, as it stands in `more`."""
+
+    more = 0
+
+    def copy(self) -> list[tuple[Labels, list[float]]]:
+        copied = super().copy()
+        if self.more:
+            self.more -= 1
+            self.count("crm")
+        return copied
+
+
+def test_what_is_counted_while_the_numbers_are_written_is_written_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = CountedMeanwhile("spooler_things_total", "Things.", ("webhook",))
+    monkeypatch.setattr(measures, "ALL", (known,))
+    monkeypatch.setattr(shared_measures, "_AFTER_SECONDS", 0.01)
+    with Sharing(tmp_path, "receiver-1"):
+        known.more = 1
+        known.count("crm")
+        wait_until(lambda: total(tmp_path) == 2)

@@ -26,7 +26,8 @@ from spooler.pulse import Pulse, make, total
 _PR_SET_PDEATHSIG = 1
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 _AGAIN_AFTER_SECONDS = 1.0
-_LOOK_SECONDS = 1.0  # at the children's pulses
+_FIRST_LOOK_SECONDS = 1.0  # at the children's pulses, until all have begun: somebody waits for that
+_LOOK_SECONDS = 5.0  # from then on, for what the service manager shows; its watchdog asks for less
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,13 +85,22 @@ class Supervisor:
         return self._status
 
     def _pause_seconds(self) -> float:
-        starts = [] if self._stopping else [start - time.monotonic() for start in self._waiting.values()]
-        return max(0.0, min([_LOOK_SECONDS, *starts]))
+        """Return how long there is nothing to do for, if no signal comes."""
+        look = _LOOK_SECONDS if self._manager.is_ready else _FIRST_LOOK_SECONDS
+        if self._stopping:
+            return look
+        now = time.monotonic()
+        starts = [start - now for start in self._waiting.values()]
+        hung = [self._counts_as_hung_at(child) - now for child in self._running.values()]
+        return max(0.0, min([look, *starts, *hung]))
+
+    def _counts_as_hung_at(self, child: Child) -> float:
+        """Return until when it has to beat again, in monotonic seconds."""
+        return max(self._pulses[child].last_beat, self._started[child]) + child.hung_after_seconds
 
     def _end_hung(self) -> None:
         for process, child in self._running.items():
-            last = max(self._pulses[child].last_beat, self._started[child])
-            if time.monotonic() - last > child.hung_after_seconds:
+            if time.monotonic() > self._counts_as_hung_at(child):
                 get_logger().error("process hangs", process=child.name, seconds=child.hung_after_seconds)
                 self._started[child] = time.monotonic()  # what is deaf to this too is told of once in a while
                 os.kill(process, signal.SIGKILL)

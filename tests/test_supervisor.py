@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +30,7 @@ def child(kind, name):
         pulse.beat()
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         note(f"{name} begins")
-        if kind == "stuck":
+        if "stuck" in kind:
             signal.pause()
         if kind == "misconfigured":
             raise ConfigurationError("nothing is where it should be")
@@ -40,7 +41,7 @@ def child(kind, name):
         note(f"{name} ends")
         if kind == "clumsy":
             raise ZeroDivisionError
-    return Child(name, run, 0.5 if kind == "stuck" else 30)
+    return Child(name, run, {"stuck": 0.5, "stuck for long": 2.5}.get(kind, 30))
 
 log.configure()
 sys.exit(Supervisor([child(kind, f"{kind}-{at}") for at, kind in enumerate(sys.argv[2:])]).run())
@@ -128,6 +129,29 @@ def test_a_child_whose_loop_doesnt_turn_any_more_is_killed_and_started_again(tmp
         assert 'event="process ended" process=stuck-1 status=-9' in found.log()
         assert found.notes().count("patient-0 begins") == 1
         assert "process=patient-0" not in found.log()
+
+
+def test_a_child_that_hangs_is_found_out_when_its_time_is_over_though_the_parent_sleeps_long(
+    tmp_path: Path,
+) -> None:
+    with family(tmp_path, "stuck for long") as found:
+        found.wait_for("stuck for long-0 begins")
+        begun = time.monotonic()
+        wait_until(lambda: "process hangs" in found.log())
+        assert 2 < time.monotonic() - begun < 4.5
+
+
+def test_while_its_children_live_the_parent_sleeps_most_of_the_time(tmp_path: Path) -> None:
+    with family(tmp_path, "patient", "patient") as found:
+        found.wait_for("patient-0 begins", "patient-1 begins")
+        time.sleep(1.5)  # until it has seen them beat
+        before = times_run(found.parent.pid)
+        time.sleep(3)
+        assert times_run(found.parent.pid) - before <= 1
+
+
+def times_run(process: int) -> int:
+    return int(Path(f"/proc/{process}/schedstat").read_text().split()[2])
 
 
 def test_reload_is_handed_on_to_every_child(tmp_path: Path) -> None:

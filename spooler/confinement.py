@@ -11,7 +11,6 @@ import ctypes
 import errno
 import os
 from collections.abc import Iterable
-from contextlib import suppress
 from pathlib import Path
 
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446  # the same numbers on every architecture
@@ -43,12 +42,15 @@ class Confinement:
     def __init__(self, folders: Iterable[Path]) -> None:
         """Open the folders that are there. Raises: OSError."""
         self._folders: dict[Path, int] = {}
+        self._identities: dict[str, tuple[int, int]] = {}  # as long as a folder is open no other one has it
         self._missing: list[Path] = []
         for folder in folders:
             try:
                 self._folders[folder] = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
             except (FileNotFoundError, NotADirectoryError):
                 self._missing.append(folder)
+            else:
+                self._identities[str(folder)] = _identity(os.fstat(self._folders[folder]))
 
     def restrict(self) -> bool:
         """Give everything else up, for good; False if the kernel can't do that. Raises: OSError.
@@ -83,13 +85,18 @@ class Confinement:
     @property
     def is_outdated(self) -> bool:
         """Whether a folder was replaced by another one, or is there at last, which can't be written to."""
-        if any(folder.is_dir() for folder in self._missing):
-            return True
-        for folder, held in self._folders.items():
-            with suppress(OSError):  # not there for now
-                if not os.path.samestat(folder.stat(), os.fstat(held)):
-                    return True
-        return False
+        for folder, held in self._identities.items():
+            try:
+                found = os.stat(folder)  # noqa: PTH116 - each second
+            except OSError:  # not there for now
+                continue
+            if _identity(found) != held:
+                return True
+        return any(folder.is_dir() for folder in self._missing)
+
+
+def _identity(found: os.stat_result) -> tuple[int, int]:
+    return found.st_dev, found.st_ino
 
 
 def _call(number: int, *arguments: object) -> int:

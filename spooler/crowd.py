@@ -47,6 +47,9 @@ class Crowd:
 
     def thin(self, channels: Sequence[Channel]) -> None:
         """Let those wait, or go, that are too many, or hold too much."""
+        if not channels and not self._closed:  # as at most looks of a receiver that nobody talks to
+            self.is_full = self.is_scarce = False
+            return
         waiting = sum(channel.bytes_waiting for channel in channels)
         self.is_full = waiting > self._max_bytes // 2
         if self.is_full:  # nothing is read: nobody is silent of his own will, for waitress to close

@@ -21,7 +21,7 @@ class ServiceManager:
     def __init__(self) -> None:
         """Take the manager's address from the environment, if there is one."""
         address = os.environ.pop("NOTIFY_SOCKET", "")
-        for variable in ("WATCHDOG_USEC", "WATCHDOG_PID"):  # a beat each second is more than any of them asks
+        for variable in ("WATCHDOG_USEC", "WATCHDOG_PID"):  # we beat more often than our units ask
             os.environ.pop(variable, None)
         self._address = f"\0{address[1:]}" if address.startswith("@") else address
         self.is_ready = False  # whether it has been told so

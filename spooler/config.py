@@ -21,8 +21,8 @@ import msgspec
 
 from spooler import config_errors
 from spooler.address import Address
+from spooler.algorithm import Algorithm, HashName, PaddingName
 from spooler.errors import ConfigurationError
-from spooler.signature import Algorithm, HashName, PaddingName
 from spooler.units import Duration, Keep, Size
 
 FILE_NAME = "spooler.toml"

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
+from spooler.algorithm import Algorithm
 from spooler.callback import post
 from spooler.errors import SpoolerError
 from spooler.history import last_word
@@ -23,7 +24,7 @@ from spooler.name import Name, log_name
 from spooler.notification import Notification
 from spooler.outgoing import make_body
 from spooler.playground import Service, free_port
-from spooler.signature import Algorithm, sign
+from spooler.signature import sign
 from spooler.state import State
 
 WEBHOOK = "demo"

@@ -13,10 +13,11 @@ from collections.abc import Iterator, Sequence
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
+from spooler.algorithm import Algorithm
 from spooler.errors import SpoolerError
 from spooler.latency import Latencies
 from spooler.outgoing import make_body
-from spooler.signature import HEADER, Algorithm, sign
+from spooler.signature import HEADER, sign
 
 BODY_BYTES = 1024
 _CONTACTS = 1000

@@ -20,11 +20,12 @@ from typing import Protocol
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
+from spooler.algorithm import Algorithm
 from spooler.callback import Reply, check_url, post
 from spooler.delivery import REPLY_WAIT_SECONDS, Webhook, is_received, next_attempt
 from spooler.latency import quantile
 from spooler.outgoing import Batch, NewNotifications, Outgoing, make_body
-from spooler.signature import Algorithm, sign
+from spooler.signature import sign
 
 __all__ = [
     "Attempt",

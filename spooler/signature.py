@@ -1,7 +1,7 @@
 """Signatures: reading one from a header, checking it, making it, and finding out how one was made.
 
-Owns: the tables of hashes and paddings that everything else takes its names from, and what counts as
-one well-formed signature.
+Owns: what the names of hashes and paddings in `spooler.algorithm` stand for, and what counts as one
+well-formed signature.
 Promises: pure functions. A signature is accepted only if one of the keys made it over exactly these
 bytes with exactly this algorithm; everything else raises a SignatureRefusedError with words for the log.
 Does not promise: freshness. A captured request that is sent again has a good signature.
@@ -14,21 +14,18 @@ import itertools
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric.padding import MGF1, PSS, AsymmetricPadding, PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
+from spooler.algorithm import Algorithm, HashName, PaddingName
 from spooler.errors import SignatureRefusedError, SpoolerError
 from spooler.keys import Key
 
 HEADER = "X-DI-Signature"
 MAX_HEADER_CHARACTERS = 4096  # a 16384-bit key's signature takes 2,732
-
-HashName = Literal["sha1", "sha256", "sha384", "sha512"]
-PaddingName = Literal["pkcs1v15", "pss"]
 
 HASHES: dict[HashName, hashes.HashAlgorithm] = {
     "sha1": hashes.SHA1(),  # noqa: S303 - older .NET senders sign with it; the configuration must ask for it
@@ -79,17 +76,6 @@ class SignatureMismatchError(SignatureRefusedError):
     def __init__(self, reason: str, *, length_fits: bool) -> None:
         super().__init__(reason)
         self.length_fits = length_fits
-
-
-@dataclass(frozen=True, slots=True)
-class Algorithm:
-    """How a body is signed, apart from the key."""
-
-    hash: HashName
-    padding: PaddingName
-
-    def __str__(self) -> str:
-        return f"{self.hash} with {self.padding}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,11 +32,12 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from spooler.algorithm import Algorithm
 from spooler.config import Configuration, load
 from spooler.keypair import generate
 from spooler.listening import Listener
 from spooler.server import Server
-from spooler.signature import HEADER, Algorithm, sign
+from spooler.signature import HEADER, sign
 
 KEY = generate(2048)
 OTHER_KEY = generate(2048)

@@ -61,3 +61,11 @@ def test_help_is_quick_because_commands_are_loaded_when_they_are_called() -> Non
     code = "import sys, spooler.cli; print(*sorted(sys.modules))"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert {"cryptography", "waitress", "watchdog", "msgspec"}.isdisjoint(ended.stdout.split())
+
+
+@pytest.mark.parametrize("name", ["status", "list", "show", "retry", "drop", "pause", "resume", "prune"])
+def test_what_looks_at_folders_or_moves_files_needs_no_cryptography_and_no_server(name: str) -> None:
+    code = f"import sys, spooler.cli.{name}; print(*sorted(sys.modules))"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    heavy = {"cryptography", "waitress", "bottle", "watchdog", "rich.progress"}
+    assert heavy.isdisjoint(ended.stdout.split())

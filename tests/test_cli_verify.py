@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from spooler.algorithm import Algorithm
 from spooler.keypair import generate, write_pair
 from spooler.keys import load_key
-from spooler.signature import Algorithm, sign
+from spooler.signature import sign
 
 VECTORS = Path(__file__).parent / "vectors"
 DOTNET = VECTORS / "dotnet-2048-sha256"

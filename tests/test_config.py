@@ -7,9 +7,9 @@ import pytest
 from conftest import KeyPair, write_config
 
 from spooler import config
+from spooler.algorithm import Algorithm
 from spooler.config import Configuration, find, load, parse
 from spooler.errors import ConfigurationError, Exit
-from spooler.signature import Algorithm
 from spooler.units import Duration
 
 # The whole of what may stand in the file.

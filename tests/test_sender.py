@@ -13,8 +13,8 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generat
 from cryptography.hazmat.primitives.hashes import SHA512
 from scripted_receiver import ScriptedReceiver
 
+from spooler.algorithm import Algorithm
 from spooler.sender import Outcome, Outgoing, Sender, make_body
-from spooler.signature import Algorithm
 
 SHA256_PKCS1 = Algorithm(hash="sha256", padding="pkcs1v15")
 MINUTE = 60.0

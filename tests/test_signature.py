@@ -12,15 +12,13 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPubl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from spooler.algorithm import Algorithm, HashName, PaddingName
 from spooler.errors import SignatureRefusedError, SpoolerError
 from spooler.keypair import generate
 from spooler.keys import Key, load_key
 from spooler.signature import (
     HASHES,
     PADDINGS,
-    Algorithm,
-    HashName,
-    PaddingName,
     SignatureMalformedError,
     SignatureMismatchError,
     SignatureMissingError,

@@ -9,8 +9,6 @@ from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
 import click
-from rich.console import Console
-from rich.progress import Progress
 
 _Thing = TypeVar("_Thing")
 _BAR_FROM = 100  # fewer are moved before anybody could read a bar
@@ -40,8 +38,14 @@ def is_meant(text: str, *, yes: bool, dry_run: bool, ask: bool = True) -> bool:
 
 def progress(things: Iterable[_Thing], total: int, what: str) -> Iterator[_Thing]:
     """Yield the things, showing on a terminal how far it is."""
+    if total < _BAR_FROM:
+        yield from things
+        return
+    from rich.console import Console  # noqa: PLC0415 - takes its time, and few commands move so many
+    from rich.progress import Progress  # noqa: PLC0415
+
     console = Console(stderr=True)
-    if total < _BAR_FROM or not console.is_terminal:
+    if not console.is_terminal:
         yield from things
         return
     with Progress(console=console, transient=True) as bar:

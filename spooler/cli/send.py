@@ -15,6 +15,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from spooler.algorithm import Algorithm, HashName, PaddingName
 from spooler.callback import check_url
 from spooler.cli.options import json_option
 from spooler.delivery import DEACTIVATION_ERRORS, DEACTIVATION_SECONDS, MAX_ATTEMPTS, REPEAT_DELAYS_SECONDS
@@ -23,7 +24,7 @@ from spooler.keypair import load_private_key
 from spooler.notification import Notification
 from spooler.outgoing import Batch, NewNotifications, Outgoing
 from spooler.sender import Attempt, Outcome, Sender, Summary
-from spooler.signature import HASHES, PADDINGS, Algorithm, HashName, PaddingName
+from spooler.signature import HASHES, PADDINGS
 from spooler.units import format_duration
 
 INTERRUPTED = 130  # 128 and the number of SIGINT, as shells have it

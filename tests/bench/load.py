@@ -15,9 +15,10 @@ import click
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from programs import HERE, find
 
+from spooler.algorithm import Algorithm
 from spooler.keypair import generate, write_pair
 from spooler.load import body
-from spooler.signature import HEADER, Algorithm, sign
+from spooler.signature import HEADER, sign
 
 _ALGORITHM = Algorithm("sha256", "pkcs1v15")
 

@@ -17,6 +17,8 @@ from typing import TextIO, cast
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
 
+from spooler.printable import printable
+
 # First in a line, in this order, where they are known.
 _LEADING = ("timestamp", "level", "event", "webhook", "id")
 _NEEDS_QUOTES = re.compile('[ ="]')
@@ -61,13 +63,6 @@ def _one_word(text: str) -> str:
         return text
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'
-
-
-def printable(text: str) -> str:
-    """Return a text with whatever a terminal or a log could take for more than text escaped."""
-    if text.isprintable():
-        return text
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 class _BestEffort:

@@ -10,7 +10,7 @@ Does not promise: that anybody sees them; `spooler.shared_measures` hands them o
 from bisect import bisect_left
 from threading import Event, Lock
 
-from spooler.log import printable
+from spooler.printable import printable
 
 _MAX_SERIES = 1000
 _OTHER = "other"

@@ -453,7 +453,7 @@ MUTATIONS = (
     Mutation(
         HARMLESS,
         "commands and logs print what names and bodies hold",
-        "log.py",
+        "printable.py",
         (("    if text.isprintable():\n", "    if True:\n"),),
         (
             "test_hostile_notifications.py::"

@@ -13,6 +13,7 @@ import click
 from spooler import __version__
 from spooler.cli import telling
 from spooler.errors import Exit, SpoolerError
+from spooler.printable import printable
 
 COMMANDS = {
     "demo": "the whole path in a folder of its own, with nothing set up",
@@ -102,8 +103,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _fail(line: str, status: Exit) -> int:
-    from spooler.log import printable  # noqa: PLC0415 - takes its time, and most commands do well
-
     # TRUST: what was typed or read may be part of it.
     telling.say(f"spooler: {printable(' '.join(line.split()))}", err=True)
     return status

@@ -14,7 +14,7 @@ from spooler.cli import certificate as certificates
 from spooler.cli.options import config_option, json_option
 from spooler.cli.screen import Screen
 from spooler.errors import Exit
-from spooler.log import printable
+from spooler.printable import printable
 
 _STYLES = {Verdict.RIGHT: "green", Verdict.NOTICE: "yellow", Verdict.WRONG: "bold red"}
 

@@ -13,7 +13,7 @@ from spooler.cli import moving, scope
 from spooler.cli.options import config_option, json_option, since_option, type_option, webhook_option
 from spooler.entry import Entry
 from spooler.folders import Place
-from spooler.log import printable
+from spooler.printable import printable
 from spooler.selection import Filter, select
 from spooler.state import State
 

@@ -18,9 +18,9 @@ from spooler.cli.asking import progress
 from spooler.cli.telling import say
 from spooler.errors import Exit
 from spooler.folders import Place
-from spooler.log import printable
 from spooler.owner import acting_for
 from spooler.person import PersonsSpool
+from spooler.printable import printable
 from spooler.selection import Sought
 from spooler.state import State
 

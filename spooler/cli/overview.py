@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from spooler.cli.screen import Screen
-from spooler.log import printable
+from spooler.printable import printable
 from spooler.state import State
 from spooler.status import WebhookStatus
 from spooler.units import format_duration, format_size

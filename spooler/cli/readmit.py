@@ -11,8 +11,8 @@ from spooler.cli.options import config_option, dry_run_option, webhook_option, y
 from spooler.cli.telling import say
 from spooler.folders import Place
 from spooler.keys import load_key
-from spooler.log import printable
 from spooler.person import PersonsSpool
+from spooler.printable import printable
 from spooler.readmission import Verdict
 from spooler.state import State
 

@@ -9,8 +9,8 @@ import pwd
 import click
 
 from spooler.config import Configuration
-from spooler.log import printable
 from spooler.person import PersonsSpool
+from spooler.printable import printable
 
 
 def spools(configuration: Configuration, webhook: str | None = None) -> list[PersonsSpool]:

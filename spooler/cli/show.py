@@ -13,7 +13,7 @@ from spooler.entry import Entry
 from spooler.errors import Exit
 from spooler.folders import Place
 from spooler.history import Line
-from spooler.log import printable
+from spooler.printable import printable
 from spooler.state import State
 
 

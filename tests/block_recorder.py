@@ -44,11 +44,14 @@ class Entry(NamedTuple):
 
 
 def read_record(path: Path) -> Iterator[Entry]:
-    """Yield what happened, in order."""
+    """Yield what happened, in order. Raises: ValueError, struct.error for a record that isn't whole."""
     with path.open("rb") as file:
         while header := file.read(_HEADER.size):
             kind, offset, length = _HEADER.unpack(header)
-            yield Entry(kind, offset, file.read(length))
+            content = file.read(length)
+            if kind not in {WRITE, FLUSH, MARK} or len(content) != length:
+                raise ValueError(f"{path} isn't whole: there was no room for it, or its writer was ended")
+            yield Entry(kind, offset, content)
 
 
 @contextlib.contextmanager

@@ -6,29 +6,54 @@ Owns: which of the writes that no flush followed are lost: all, or a random part
 import random
 import subprocess
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import block_recorder
+from power_promises import Mark
 
 _BLOCK = 4096  # what a disk writes in one piece
 
 
-def crash_images(before: Path, record: Path, crashed: Path, rounds: int) -> Iterator[list[str]]:
-    """Make image after image in the file `crashed`; yield what was promised before each."""
-    marks: list[str] = []
+@dataclass(frozen=True)
+class CrashImage:
+    """The disk as a cut leaves it. It can be made, more than once, until the next one is asked for.
+
+    marks: what was promised by then. told: which cut it is.
+    """
+
+    marks: list[Mark]
+    told: str
+    _before: Path
+    _kept: list[block_recorder.Entry]
+
+    def make(self, image: Path) -> None:
+        """Make the image in a file, which may be there already."""
+        copy(self._before, image)
+        _write(image, self._kept)
+
+
+def crash_images(before: Path, record: Path, rounds: int) -> Iterator[CrashImage]:
+    """Yield image after image. before: the disk at the record's beginning; it is changed."""
+    marks: list[Mark] = []
     pending: list[block_recorder.Entry] = []
     chance = random.Random(0)
-    for entry in block_recorder.read_record(record):
+    flushes = 0
+    for number, entry in enumerate(block_recorder.read_record(record)):
         if entry.kind == block_recorder.MARK:
-            marks += entry.content.decode().splitlines()
+            when = f"(entry {number} of the record, after flush {flushes} and {len(pending)} more blocks)"
+            marks += [Mark(text, when) for text in entry.content.decode().splitlines()]
         elif entry.kind == block_recorder.WRITE:
             pending += _blocks(entry)
-        elif pending:
+        else:
+            flushes += 1
+            if not pending:
+                continue
             # With all of them it is the image before the next flush with none of what comes after this one.
             for part in [[], *([b for b in pending if chance.random() < 0.5] for _ in range(rounds))]:
-                copy(before, crashed)
-                _write(crashed, part)
-                yield list(marks)
+                told = f"entry {number} of the record, before flush {flushes}"
+                told += f", with {len(part)} of {len(pending)} blocks that no flush followed"
+                yield CrashImage(list(marks), told, before, part)
             _write(before, pending)
             pending = []
 

@@ -1,11 +1,13 @@
 """Real file systems on loop devices, which lose what wasn't synced: by a shut-down, or with their power.
 
 Owns: images, loop devices and mounts, and whether this machine has them.
-Promises: what was mounted or attached is undone when its `with` is left.
+Promises: what was mounted or attached is undone when its `with` is left, and nobody writes to the image any
+more; or an error says who may.
 Needs root, and the programs that make the file systems.
 """
 
 import contextlib
+import errno
 import fcntl
 import functools
 import os
@@ -16,6 +18,8 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+
+from running_service import PATIENCE_SECONDS
 
 # The least that each takes; an image is a sparse file.
 SIZES = {"ext4": 32 << 20, "xfs": 300 << 20}
@@ -77,12 +81,41 @@ def make_image_without_blocks(path: Path) -> Path:
 
 @contextlib.contextmanager
 def attached(image: Path) -> Iterator[Path]:
-    """Make a block device of a file; gives the device. Raises: CalledProcessError."""
+    """Make a block device of a file, which stays meanwhile; gives the device.
+
+    Raises: CalledProcessError; OSError if the device is still in use long after the `with` was left.
+    """
     device = Path(_run("losetup", "--find", "--show", str(image)).strip())
+    backing = _backing(device)
     try:
         yield device
     finally:
         _run("losetup", "--detach", str(device))
+        # RACE: whoever starts a container gets a copy of all mounts, and throws it away a moment later. Until
+        # then a file system lives on that is unmounted here, and writes to the image at its end.
+        end = time.monotonic() + PATIENCE_SECONDS
+        while backing and _backing(device) == backing:
+            if time.monotonic() > end:
+                who = ", ".join(_holders(device)) or "nobody who can be found"
+                raise OSError(errno.EBUSY, f"{device} is still in use, with {image}: mounted for {who}")
+            time.sleep(0.01)
+
+
+def _backing(device: Path) -> str:
+    """Return what the kernel says is behind a loop device; empty if nothing is, or it doesn't tell."""
+    with contextlib.suppress(OSError):
+        return Path("/sys/block", device.name, "loop", "backing_file").read_text().strip()
+    return ""
+
+
+def _holders(device: Path) -> Iterator[str]:
+    """Yield the processes that have a file system on this device among their mounts: number and name."""
+    number = device.stat().st_rdev
+    mounted_there = f" {os.major(number)}:{os.minor(number)} "
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # ended meanwhile
+            if mounted_there in (process / "mountinfo").read_text():
+                yield f"process {process.name} ({(process / 'comm').read_text().strip()})"
 
 
 @contextlib.contextmanager

@@ -25,9 +25,9 @@ from pathlib import Path
 
 import block_recorder
 import disks
-from crash_images import copy, crash_images
+from crash_images import CrashImage, copy, crash_images
 from power_cases import CASES, Broken
-from power_promises import KINDS, RETRY_SECONDS, UNUSABLE, check
+from power_promises import KINDS, RETRY_SECONDS, UNUSABLE, Mark, Violation, check, contents
 from power_workload import end_script, service, start_again, work
 from rich.console import Console
 from rich.progress import Progress
@@ -39,7 +39,10 @@ WAYS = ("cut", "record")
 
 @dataclass
 class Result:
-    """What came of one case on one file system."""
+    """What came of one case on one file system.
+
+    told: of each image that breaks a promise, all that helps to understand why.
+    """
 
     case: Broken
     way: str
@@ -47,6 +50,13 @@ class Result:
     images: int = 0
     promises: int = 0
     violations: Counter[str] = field(default_factory=Counter)
+    told: list[str] = field(default_factory=list)
+
+    def add(self, found: list[Violation], where: str, *facts: str) -> None:
+        """Count what was found in one image."""
+        self.violations += Counter(violation.kind for violation in found)
+        if found:
+            self.told.append("\n  ".join([f"{self.file_system}, {where}", *map(str, found), *facts]))
 
     @property
     def as_expected(self) -> bool:
@@ -78,6 +88,9 @@ def try_case(
         image = disks.make_image(root / "image", file_system)
         trial = _cut if way == "cut" else _record
         trial(result, site, image, count=count, rounds=rounds, tick=tick)
+        if result.told:
+            said = (site.root / "stderr.log").read_text().splitlines()
+            result.told.append("\n  ".join(["what the services said:", *said]))
         return result
 
 
@@ -95,8 +108,11 @@ def _cut(
             end_script(site)
         promised = marks.read_text().splitlines()
         with disks.mounted(image, site.spool):
-            result.violations += check(site.spool, promised, sent)
-            result.violations += start_again(site, sent)
+            there = contents(site.spool)
+            where = f"cut {result.images + 1} after {len(promised)} promises"
+            found = check(site.spool, [Mark(text) for text in promised], sent)
+            result.add(found, where, "what was on the disk:", *there)
+            result.add(start_again(site, sent), f"{where}, started again")
         # What was cut short runs again, and further rounds are of what comes then.
         marks.write_text("".join(f"{mark}\n" for mark in promised if mark.startswith("ack")))
         result.images += 1
@@ -118,16 +134,31 @@ def _record(
     ):
         work(started, result.case, recorder / "marks", sent, count, hang=False)
     image.unlink()
-    crashed = site.root / "crashed"
-    for marks in crash_images(before, record, crashed, rounds):
+    for crash in crash_images(before, record, rounds):
         result.images += 1
-        result.promises += len(marks)
-        try:
-            with disks.mounted(crashed, site.spool):
-                result.violations += check(site.spool, marks, sent)
-        except subprocess.CalledProcessError:
-            result.violations[UNUSABLE] += 1
+        result.promises += len(crash.marks)
+        found, there = _look(crash, site, sent)
+        if found and not result.case.changes:
+            # The same image has to tell the same again; else it's the looking that went wrong.
+            again, _ = _look(crash, site, sent)
+            is_same = [violation[:2] for violation in again] == [violation[:2] for violation in found]
+            second = "found the same" if is_same else f"found otherwise: {[*map(str, again)]}"
+            there.append(f"a second look at the same image {second}")
+        result.add(found, crash.told, "what was on the disk:", *there)
         tick()
+
+
+def _look(crash: CrashImage, site: Site, sent: dict[str, bytes]) -> tuple[list[Violation], list[str]]:
+    """Return which promises an image breaks, and what was on it before it was recovered."""
+    crashed = site.root / "crashed"
+    crash.make(crashed)
+    there: list[str] = []
+    try:
+        with disks.mounted(crashed, site.spool):
+            there = contents(site.spool)
+            return check(site.spool, crash.marks, sent), there
+    except subprocess.CalledProcessError as error:
+        return [Violation(UNUSABLE, str(error), error.stderr.decode().strip())], there
 
 
 def _table(results: list[Result]) -> Table:
@@ -142,7 +173,8 @@ def _table(results: list[Result]) -> Table:
 def _as_json(result: Result) -> dict[str, object]:
     figures = {"images": result.images, "promises": result.promises, "violations": dict(result.violations)}
     where = {"way": result.way, "file_system": result.file_system, "spooler": result.case.name}
-    return {**where, **figures, "as_expected": result.as_expected}
+    told = {} if result.as_expected else {"told": result.told}
+    return {**where, **figures, "as_expected": result.as_expected, **told}
 
 
 def main() -> int:
@@ -186,6 +218,9 @@ def main() -> int:
     else:
         console = Console(width=max(160, shutil.get_terminal_size().columns))
         console.print(_table(results))
+        for result in results:
+            if not result.as_expected:
+                print("\n".join([f"{result.way}, {result.case.name}:", *result.told]))
         images = sum(result.images for result in results)
         console.print(f"{images} crashes in {time.monotonic() - begun:.0f} s")
     return 0 if good else 1

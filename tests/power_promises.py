@@ -5,10 +5,10 @@ A mark is `ack ID` (200 was answered), `ran ID SCRIPT` (a script has begun) or `
 """
 
 import json
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from pathlib import Path
+from typing import NamedTuple
 
 import structlog
 
@@ -33,28 +33,61 @@ KINDS = (LOST, TORN, UNCOUNTED, REPEATED, UNSETTLED, UNTIMED, UNUSABLE)
 Found = dict[str, tuple[State, list[history.Line]]]  # by id
 
 
-def check(root: Path, marks: Iterable[str], sent: Mapping[str, bytes]) -> Counter[str]:
-    """Look at a spool after a crash, have it recovered, and count the broken promises by kind.
+class Mark(NamedTuple):
+    """What was promised, and when that was noted."""
+
+    text: str
+    when: str = ""
+
+
+class Violation(NamedTuple):
+    """A broken promise: its kind; what was promised, or which file breaks it; and what there is to it."""
+
+    kind: str
+    what: str
+    found: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.what}{self.found and f'; {self.found}'}"
+
+
+def check(root: Path, marks: Iterable[Mark], sent: Mapping[str, bytes]) -> list[Violation]:
+    """Look at a spool after a crash, have it recovered, and return the broken promises.
 
     sent: the bodies by their ids.
     """
     spool = ProcessorsSpool(root, "crm")
-    broken: Counter[str] = Counter()
+    broken: list[Violation] = []
     try:
-        broken[TORN] += sum(_is_torn(path, sent) for path in root.glob("crm/**/*.json"))
-        broken[UNTIMED] += sum(_is_untimed(path) for path in root.glob("crm/retry/*.json"))
+        broken += [_of_file(TORN, path) for path in root.glob("crm/**/*.json") if _is_torn(path, sent)]
+        broken += [_of_file(UNTIMED, path) for path in root.glob("crm/retry/*.json") if _is_untimed(path)]
         with structlog.testing.capture_logs():
             spool.prepare()
             spool.sweep_litter()
             recovery.recover(spool)
         found = _find_all(spool, sent)
-    except (OSError, SpoolerError):
-        broken[UNUSABLE] += 1
-        return broken
+    except (OSError, SpoolerError) as error:
+        return [*broken, Violation(UNUSABLE, repr(error))]
     for mark in marks:
-        broken[_break(mark, found)] += 1
-    del broken[""]
-    return +broken
+        if kind := _break(mark.text, found):
+            broken.append(Violation(kind, " ".join(mark), _told(mark.text, found)))
+    return broken
+
+
+def contents(root: Path) -> list[str]:
+    """Return all that is in a folder: path, size, and when it was changed last, in seconds of the epoch."""
+    told: list[str] = []
+    try:
+        for path in sorted(root.rglob("*")):
+            status = path.lstat()
+            told.append(f"{path.relative_to(root)} {status.st_size} {status.st_mtime:.6f}")
+    except OSError as error:
+        told.append(repr(error))  # a file system that isn't whole
+    return told
+
+
+def _of_file(kind: str, path: Path) -> Violation:
+    return Violation(kind, str(path), f"{path.stat().st_size} bytes, changed at {path.stat().st_mtime:.6f}")
 
 
 def _is_torn(path: Path, sent: Mapping[str, bytes]) -> bool:
@@ -82,7 +115,7 @@ def _find_all(spool: ProcessorsSpool, sent: Mapping[str, bytes]) -> Found:
 def _break(mark: str, found: Found) -> str:
     """Return which promise of a mark's is broken; empty for none."""
     what, *rest = mark.split()
-    identifier = rest[0] if what != "settled" else rest[1]
+    identifier = _id_in(mark)
     if identifier not in found:
         return LOST
     state, lines = found[identifier]
@@ -94,6 +127,17 @@ def _break(mark: str, found: Found) -> str:
     if what == "settled" and (state.value != rest[0] or not _tells_the_end(lines)):
         return UNSETTLED
     return ""
+
+
+def _id_in(mark: str) -> str:
+    what, *rest = mark.split()
+    return rest[0] if what != "settled" else rest[1]
+
+
+def _told(mark: str, found: Found) -> str:
+    """Return what is there of the notification that a mark is about."""
+    state, lines = found.get(_id_in(mark), ("", []))
+    return f"in {state}/, its log: {lines}" if state else ""
 
 
 def _tells_the_end(lines: list[history.Line]) -> bool:

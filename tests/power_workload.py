@@ -8,14 +8,13 @@ import os
 import re
 import signal
 import tempfile
-from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from mutations import mutate
 from power_cases import Broken
-from power_promises import FIRST, SECOND, UNUSABLE, id_of
+from power_promises import FIRST, SECOND, UNUSABLE, Violation, id_of
 from running_service import Service, Site, make_body, post, running, wait_until
 
 _BODY_BYTES = 9000  # three blocks
@@ -97,13 +96,15 @@ def _script(site: Site, name: str, marks: Path, end: str) -> None:
     site.script(f'#!/bin/sh\necho "ran $SPOOLER_ID {name}" >> "{marks}"\n{end}\n', name)
 
 
-def start_again(site: Site, sent: dict[str, bytes]) -> Counter[str]:
+def start_again(site: Site, sent: dict[str, bytes]) -> list[Violation]:
     """Start the real services on what came back: they must get ready, and store."""
     body = make_body(len(sent), "ok", _BODY_BYTES)
     sent[id_of(body)] = body
     site.script("#!/bin/sh\nexit 0\n", FIRST)
     site.script("#!/bin/sh\nexit 0\n", SECOND)
     with running(site) as service:
-        stored = post(service.address, body).status == 200
+        status = post(service.address, body).status
         wait_until(lambda: not site.files("incoming") and not site.files("processing"), "all is done")
-        return Counter() if stored and service.stop() == 0 else Counter({UNUSABLE: 1})
+        if status == 200 and service.stop() == 0:
+            return []
+        return [Violation(UNUSABLE, f"started again, answers with {status}", service.log())]

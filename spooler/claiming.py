@@ -2,14 +2,17 @@
 
 Owns: those moves of the table in `spooler.state`.
 Promises: as `spooler.spool`; what is settled, waits for another attempt or goes back survives a power cut.
+What is claimed is on the disk, be it where it was claimed, so that no attempt is made at what a power cut
+would take.
 Does not promise: to know when a notification is due, or what a log's lines say.
 """
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from spooler import durable, history, latest
+from spooler.arrived import Arrived
 from spooler.name import log_name
 from spooler.spool import WebhookSpool, hidden_name
 from spooler.state import State
@@ -18,6 +21,8 @@ from spooler.state import State
 @dataclass(frozen=True, slots=True)
 class ProcessorsSpool(WebhookSpool):
     """One webhook's part of the spool, for the processor."""
+
+    _arrived: Arrived = field(default_factory=Arrived, init=False, repr=False, compare=False)
 
     def record(self, state: State, file_name: str, *lines: history.Line, sync: bool = False) -> None:
         """Append lines to a notification's log. Raises: OSError."""
@@ -28,8 +33,23 @@ class ProcessorsSpool(WebhookSpool):
             self._synced_logs.add(log)
 
     def claim(self, state: State, file_name: str) -> str:
-        """Take a waiting notification into `processing/`. Raises: FileNotFoundError (gone), OSError."""
-        return self._move("claim", state, file_name)
+        """Take a waiting notification into `processing/`.
+
+        Raises: FileNotFoundError (gone), OSError; it may be in `processing/` then, for no attempt.
+        """
+        failed = None
+        if state is State.INCOMING:
+            try:
+                # RACE: the receiver gives a name first and then syncs the folder; it may be about to.
+                self._arrived.keep(str(self.folder(state)), self.where(state, file_name))
+            except FileNotFoundError:
+                raise
+            except OSError as error:
+                failed = error
+        name = self._move("claim", state, file_name)
+        if failed is not None:
+            raise failed  # only now: what is held up in processing/ is overtaken by nobody
+        return name
 
     def release(self, file_name: str) -> str:
         """Put a notification back into `incoming/`. Raises: OSError."""

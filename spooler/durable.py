@@ -28,7 +28,7 @@ _libc.sync_file_range.argtypes = [ctypes.c_int, ctypes.c_int64, ctypes.c_int64, 
 
 
 @contextmanager
-def opened_folder(path: Path) -> Iterator[int]:
+def opened_folder(path: Path | str) -> Iterator[int]:
     """Open a folder for the calls that are relative to it; gives its descriptor."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -184,7 +184,7 @@ def rename(
     raise OSError(code, os.strerror(code), source, None, target)
 
 
-def sync_folder(path: Path) -> None:
+def sync_folder(path: Path | str) -> None:
     """Bring a folder's names onto the disk. Raises: OSError."""
     with opened_folder(path) as descriptor:
         os.fsync(descriptor)

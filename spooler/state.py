@@ -16,7 +16,7 @@ crash at any instant it is in exactly one state.
 |----------|------------------|------------|-----------|---------------------------------------------------------|
 | store    | -                | INCOMING   | receiver  | the rename of the synced hidden file; 200 after the folder is synced |
 | refuse   | -                | REJECTED   | receiver  | the rename                                              |
-| claim    | INCOMING, RETRY  | PROCESSING | processor | the rename; not synced: after a power cut it waits again, and the mark of a run, which is synced, tells of an attempt that had begun |
+| claim    | INCOMING, RETRY  | PROCESSING | processor | the rename; not synced: after a power cut it waits again, and the mark of a run, which is synced, tells of an attempt that had begun. Before it, the name in INCOMING is synced, unless it is known to be |
 | release  | PROCESSING       | INCOMING   | processor | the rename; then the folder is synced. Stopped, paused, or taken up after a crash |
 | postpone | PROCESSING       | RETRY      | processor | the rename; the due time is set before it; then the folder is synced |
 | finish   | PROCESSING       | DONE       | processor | the rename; then the folder is synced                   |

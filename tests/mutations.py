@@ -67,6 +67,7 @@ _POWER_LOSS_RECEIVING = tuple(
     f"{_POWER_LOSS}[receive-{disk}]" for disk in ("ext4-cut", "ext4-record", "xfs-cut", "xfs-record")
 )
 _POWER_LOSS_RUNNING = f"{_POWER_LOSS}[run-ext4-record]"
+_NO_SCRIPT_AHEAD = "test_power_loss.py::test_no_script_runs_for_what_a_power_cut_would_take"
 _MOVES = "test_claiming.py::test_a_legal_move_brings_file_and_log_into_the_folder_that_the_table_names"
 
 _TRIED_AGAIN = (
@@ -235,6 +236,41 @@ MUTATIONS = (
             "test_recovery.py::test_after_a_crash_a_notification_is_in_one_state_its_attempt_counted_and_nothing_is_left",
             _POWER_LOSS_RUNNING,
         ),
+    ),
+    Mutation(
+        ONCE,
+        "a script runs for what isn't on the disk yet",
+        "claiming.py",
+        (("        if state is State.INCOMING:\n", "        if False:\n"),),
+        (
+            f"{_NO_SCRIPT_AHEAD}[run-ext4]",
+            f"{_NO_SCRIPT_AHEAD}[run-xfs]",
+            f"{_MOVES}[without a log-claim-incoming]",
+        ),
+    ),
+    Mutation(
+        ORDER,
+        "what couldn't be synced before it is claimed is passed over",
+        "claiming.py",
+        (("                failed = error\n", "                raise\n"),),
+        (
+            "test_faults.py::test_a_processor_whose_disk_refuses_loses_nothing_and_goes_on_by_itself"
+            "[fsync:error=EIO-held up]",
+        ),
+    ),
+    Mutation(
+        ONCE,
+        "what came right after the sync of its folder began is taken to be on the disk",
+        "arrived.py",
+        (("renamed < self._synced_to", "renamed <= self._synced_to"),),
+        ("test_arrived.py::test_what_the_last_change_may_have_brought_is_synced_again",),
+    ),
+    Mutation(
+        ONCE,
+        "after the clock was set back what arrives is taken to be on the disk",
+        "arrived.py",
+        ((" < self._synced_to <= changed", " < self._synced_to"),),
+        ("test_arrived.py::test_after_the_clock_was_set_back_times_say_nothing",),
     ),
     Mutation(
         ONCE,

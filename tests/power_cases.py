@@ -1,6 +1,6 @@
-"""Spooler as it is and broken on purpose, and which promise a power cut then breaks: the one table.
+"""Spooler as it is, on a slow disk, and broken on purpose; and which promise a power cut then breaks.
 
-Owns: the changes of the source, and what has to be found.
+Owns: the changes of the source, and what has to be found: the one table.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from power_promises import LOST, REPEATED, TORN, UNCOUNTED, UNSETTLED
 
 @dataclass(frozen=True)
 class Broken:
-    """Spooler as it is (no changes), or broken on purpose; then one of the promises `breaks` must be."""
+    """Spooler that `breaks` nothing, or is broken on purpose; then one of these promises must be."""
 
     name: str
     command: str = "run"
@@ -25,6 +25,10 @@ NO_FOLDER_SYNC = (
     "        os.fsync(folder)\n    except OSError as error:\n",
     "        pass\n    except OSError as error:\n",
 )
+_SLOW_FOLDER_SYNC = (
+    "        os.fsync(folder)\n    except OSError as error:\n",
+    "        __import__('time').sleep(0.3)\n        os.fsync(folder)\n    except OSError as error:\n",
+)
 _RECORD_SYNCED = "self.spool.record(State.PROCESSING, file_name, line, sync=True)"
 CASES = (
     Broken("as it is (receive)", "receive"),
@@ -32,6 +36,8 @@ CASES = (
     Broken("no sync of the folder", "receive", changes=(NO_FOLDER_SYNC,), breaks=(LOST,)),
     Broken("no sync at all", "receive", changes=(NO_FILE_SYNC, NO_FOLDER_SYNC), breaks=(LOST, TORN)),
     Broken("as it is (run)"),
+    # The name is there, and found, before it is on the disk; no script may run ahead of that.
+    Broken("slow (run)", changes=(_SLOW_FOLDER_SYNC,), ways=("record",)),
     Broken(
         "the mark of a run isn't synced",
         module="running.py",

@@ -5,7 +5,7 @@ A mark is `ack ID` (200 was answered), `ran ID SCRIPT` (a script has begun) or `
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import NamedTuple
@@ -68,8 +68,10 @@ def check(root: Path, marks: Iterable[Mark], sent: Mapping[str, bytes]) -> list[
         found = _find_all(spool, sent)
     except (OSError, SpoolerError) as error:
         return [*broken, Violation(UNUSABLE, repr(error))]
+    marks = list(marks)
+    confirmed = {_id_in(mark.text) for mark in marks if mark.text.startswith("ack")}
     for mark in marks:
-        if kind := _break(mark.text, found):
+        if kind := _break(mark.text, found, confirmed):
             broken.append(Violation(kind, " ".join(mark), _told(mark.text, found)))
     return broken
 
@@ -112,12 +114,12 @@ def _find_all(spool: ProcessorsSpool, sent: Mapping[str, bytes]) -> Found:
     return found
 
 
-def _break(mark: str, found: Found) -> str:
+def _break(mark: str, found: Found, confirmed: Collection[str]) -> str:
     """Return which promise of a mark's is broken; empty for none."""
     what, *rest = mark.split()
     identifier = _id_in(mark)
     if identifier not in found:
-        return LOST
+        return LOST if identifier in confirmed else UNCOUNTED
     state, lines = found[identifier]
     if what == "ran" and not history.attempts(lines):
         return UNCOUNTED

@@ -55,22 +55,41 @@ class Attempt:
         self.folders.remove()
 
     def run(
-        self, file_name: str, notification: Notification, attempt: int, scripts: Sequence[Script]
+        self,
+        seat: running.Seat,
+        file_name: str,
+        notification: Notification,
+        attempt: int,
+        scripts: Sequence[Script],
     ) -> Outcome:
-        """Run the scripts that are left. Raises: OSError if one could not be marked; then it didn't start."""
+        """Run the scripts that are left.
+
+        seat: one that the notification keeps until what came of it is on the disk. After `Done` that is still
+            to be done, by the move that follows.
+
+        Raises: OSError if one could not be marked; then it didn't start.
+        """
         for script in scripts:
             if self.stop.requested:
                 return Release("spooler stops")
             if self.spool.paused:
                 return Release("paused")
-            with self.seats.taken() as seat:
-                outcome = self._run_one(seat, file_name, notification, attempt, script)
+            outcome = self._run_one(
+                seat, file_name, notification, attempt, script, is_last=script is scripts[-1]
+            )
             if not isinstance(outcome, Done):
                 return outcome
         return Done()
 
     def _run_one(
-        self, seat: running.Seat, file_name: str, notification: Notification, attempt: int, script: Script
+        self,
+        seat: running.Seat,
+        file_name: str,
+        notification: Notification,
+        attempt: int,
+        script: Script,
+        *,
+        is_last: bool,
     ) -> Outcome:
         at = history.iso(self.spool.clock.now())
         mark = running.Mark(at, attempt, script.name, script.version)
@@ -87,14 +106,16 @@ class Attempt:
             "output": run.output,
             "version": script.version,
         }
+        outcome = of_exit(script.name, run.exit)
+        # CRASH: mark and line both stand; recovery sees that they are of the same run.
+        is_settled = is_last and isinstance(outcome, Done)
         try:
-            # Synced, so that a power cut in the next script doesn't have this one run again.
-            self.spool.record(State.PROCESSING, file_name, line, sync=True)
+            # Synced, so that a power cut in the next script doesn't have this one run again. After the last
+            # one the file is moved for good, and all of that gets onto the disk in one go.
+            self.spool.record(State.PROCESSING, file_name, line, sync=not is_settled)
         except OSError as error:
             # The script has run: what came of it still counts, though nobody can read of it.
             log.error("no log line", file=file_name, reason=error.strerror)  # noqa: TRY400 - a full disk
-        # CRASH: mark and line both stand; recovery sees that they are of the same run.
-        seat.clear()
         measures.SCRIPT_SECONDS.observe(run.seconds, self.webhook.name, script.name)
         measures.SCRIPT_EXITS.count(self.webhook.name, script.name, str(run.exit))
         log.info(
@@ -104,7 +125,7 @@ class Attempt:
             exit=run.exit,
             seconds=round(run.seconds, 3),
         )
-        return of_exit(script.name, run.exit)
+        return outcome
 
     def _execute(self, file_name: str, notification: Notification, attempt: int, script: Script) -> Run:
         path = self.spool.path(State.PROCESSING, file_name)

@@ -2,7 +2,8 @@
 
 Owns: sweeping after a crash, as the table in `spooler.state` says.
 Promises: what was in `processing/` is back in `incoming/`, its interrupted attempt counted, so that a
-notification that kills the processor can't do so for ever. Logs stand beside their files again.
+notification that kills the processor can't do so for ever. Logs stand beside their files again. What had
+only just been finished is so for good.
 Does not promise: to be run twice at once; the caller holds the processor's lock.
 Logs: one line per notification that is taken up again.
 """
@@ -12,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from spooler import children, history, running
+from spooler import children, durable, history, running
 from spooler.claiming import ProcessorsSpool
 from spooler.log import get_logger
 from spooler.name import HIDDEN, LOG_SUFFIX, SUFFIX, log_name
@@ -21,6 +22,7 @@ from spooler.spool import bring_log
 from spooler.state import ACTIVE, State
 
 _SURVIVOR_SECONDS = 5.0
+_LINE_LOST = "done; a power cut took the line that told how its last script had ended"
 # Of one file, or its log, that is somebody else's or no file at all. Others are of the disk.
 ONE_FILES_ERRORS = (PermissionError, IsADirectoryError, history.OddLogError)
 
@@ -55,7 +57,7 @@ def recover(spool: ProcessorsSpool, found: Recovered | None = None) -> Recovered
         except ONE_FILES_ERRORS as error:  # no reason to hold up the rest
             _leave_alone(spool, State.PROCESSING, name, error)
             found.left[name] = counted
-    _count_lost_claims(spool, found)
+    _settle_marked(spool, found)
     if not found.left:
         running.sweep(spool.folder(State.PROCESSING))
     return found
@@ -132,8 +134,12 @@ def _count_interrupted(spool: ProcessorsSpool, name: str) -> None:
     spool.record(State.PROCESSING, name, history.note(spool.clock.now(), text, attempt=attempt))
 
 
-def _count_lost_claims(spool: ProcessorsSpool, found: Recovered) -> None:
-    """Count the attempts of those that a power cut put back to where they were claimed."""
+def _settle_marked(spool: ProcessorsSpool, found: Recovered) -> None:
+    """Go after the marks of those that aren't in `processing/`.
+
+    A power cut put them back to where they were claimed, and their attempts count; or they had only just been
+    finished, and are so for good now.
+    """
     for name, mark in running.marks(spool.folder(State.PROCESSING)).items():
         if spool.path(State.PROCESSING, name).exists():
             continue  # left alone
@@ -144,6 +150,26 @@ def _count_lost_claims(spool: ProcessorsSpool, found: Recovered) -> None:
                     found.taken_up.append(name)
             except ONE_FILES_ERRORS as error:
                 _leave_alone(spool, state, name, error)
+        try:
+            _finish_for_good(spool, name, mark)
+        except ONE_FILES_ERRORS as error:
+            _leave_alone(spool, State.DONE, name, error)
+
+
+def _finish_for_good(spool: ProcessorsSpool, name: str, mark: running.Mark) -> None:
+    """Sync what has come to `done/` since its mark, and have its log say so if that lost a line.
+
+    Raises: OSError.
+    """
+    marked = history.moment(mark.members())
+    for day in spool.days():
+        path = spool.path(State.DONE, name, day)
+        # The rename into done/ set st_ctime; an older file of that name is one that a person has copied.
+        if marked is not None and path.exists() and path.lstat().st_ctime >= marked.timestamp():
+            log = path.with_name(log_name(name))
+            is_told = _is_told_of(mark, history.read(log))
+            history.append(log, [] if is_told else [history.note(spool.clock.now(), _LINE_LOST)], sync=True)
+            durable.sync_folder(path.parent)
 
 
 def _leave_alone(spool: ProcessorsSpool, state: State, name: str, error: OSError) -> None:

@@ -2,7 +2,7 @@
 
 Owns: the marks' hidden names. A mark is what tells, after a crash, whose run was cut short.
 Promises: after a crash of the processor, or of the machine, the mark of the script that was running is
-there: what takes the machine down can't do so for ever.
+there: what takes the machine down can't do so for ever. It stands until what came of that is on the disk.
 Does not promise: that the notification is in `processing/` after a power cut. The claim isn't synced, and the
 mark alone says that a run had begun; `spooler.recovery` looks for the notification where it was claimed.
 
@@ -47,20 +47,22 @@ class Mark:
 
 
 class Seat:
-    """A mark's file, for one run at a time."""
+    """A mark's file, for what one notification has run, one script at a time."""
 
     def __init__(self, processing: Path, number: int) -> None:
         self._processing = processing
         self._path = f"{processing}/{_MARK_PREFIX}{number}"
         self._inode = 0  # of the mark's file whose name is on the disk
+        self._descriptor: int | None = None  # of the file, as long as a mark stands in it
 
     def mark(self, file_name: str, mark: Mark) -> None:
         """Say what is about to be run, so that it survives a power cut.
 
         Raises: OSError; then nothing may be run, for it could not be counted.
         """
+        self.close()
         flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        descriptor = os.open(self._path, flags, durable.MODE)
+        descriptor = self._descriptor = os.open(self._path, flags, durable.MODE)
         try:
             status = os.fstat(descriptor)
             is_known = status.st_ino == self._inode and status.st_size == _MARK_BYTES
@@ -78,30 +80,35 @@ class Seat:
         except OSError:
             # Never tried again: the next sync of this file might report success for lost data.
             self._inode = 0
-            with suppress(OSError):
-                os.unlink(self._path)  # noqa: PTH108 - a text
+            self.remove()
             raise
-        finally:
-            os.close(descriptor)
 
     def clear(self) -> None:
-        """Say that nothing is being run any more. Raises: OSError."""
+        """Say that nothing is being run any more, now that what came of it is on the disk."""
+        if self._descriptor is None:
+            return
         # CRASH: a power cut brings the mark back. Its line stands in the log by then.
-        with suppress(FileNotFoundError):
-            descriptor = os.open(self._path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-            try:
-                durable.write_all(descriptor, _CLEARED)
-            finally:
-                os.close(descriptor)
+        try:
+            os.pwrite(self._descriptor, _CLEARED, 0)
+        except OSError:
+            self.remove()
+        self.close()
+
+    def close(self) -> None:
+        """Leave the file as it is."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
 
     def remove(self) -> None:
         """Take the file away."""
+        self.close()
         with suppress(OSError):
             os.unlink(self._path)  # noqa: PTH108 - a text
 
 
 class Seats:
-    """As many seats as scripts run at a time."""
+    """As many seats as notifications have their turns at a time."""
 
     def __init__(self, processing: Path) -> None:
         self._processing = processing
@@ -110,7 +117,10 @@ class Seats:
 
     @contextmanager
     def taken(self) -> Iterator[Seat]:
-        """Give a seat that is nobody else's meanwhile."""
+        """Give a seat that is nobody else's meanwhile; its mark is cleared when that is over.
+
+        Raises: OSError; then the mark is gone.
+        """
         try:
             seat = self._free.pop()
         except IndexError:
@@ -122,7 +132,11 @@ class Seats:
             seat.remove()
             self._free.append(seat)
             raise
-        self._free.append(seat)  # after a defect it is nobody's any more: its mark stays, to be counted
+        except BaseException:
+            seat.close()  # it is nobody's any more: its mark stays, to be counted
+            raise
+        seat.clear()
+        self._free.append(seat)
 
     def remove(self) -> None:
         """Take all of them away, when nothing runs any more."""

@@ -32,6 +32,14 @@ def hidden_name() -> str:
     return f"{ARRIVING}{secrets.token_hex(8)}"
 
 
+class NotSyncedError(OSError):
+    """A file was moved, to the name `name`, and nobody knows whether a power cut would undo that."""
+
+    def __init__(self, name: str, cause: OSError) -> None:
+        super().__init__(cause.errno, cause.strerror, name)
+        self.name = name
+
+
 @dataclass(frozen=True, slots=True)
 class WebhookSpool(WebhookFolders):
     """One webhook's part of the spool, `<spool>/<webhook>/`, and what all who move something there need."""
@@ -107,8 +115,7 @@ class WebhookSpool(WebhookFolders):
         target_folder = self._target(verb, day)
         log = self.where(source, log_name(file_name))
         has_log = is_there(log)
-        if MOVES[verb].synced and has_log and log not in self._synced_logs:
-            durable.sync_file(log)
+        is_log_synced = log in self._synced_logs or not has_log
         self._synced_logs.discard(log)
         name = free_name.rename(self.where(source, file_name), file_name, target_parent=str(target_folder))
         # CRASH: the log is left in the folder that the file came from; `spooler.recovery` brings it after.
@@ -117,7 +124,14 @@ class WebhookSpool(WebhookFolders):
             bring_log(self.where(source, log_name(file_name)), log)
             self._synced_logs.discard(log)
         if MOVES[verb].synced:
-            durable.sync_folder(target_folder)
+            try:
+                # After the renames: then most file systems bring all of it onto the disk in one go.
+                # CRASH: the file has moved, and its log's last lines are lost: see `spooler.recovery`.
+                if not is_log_synced:
+                    durable.sync_file(log)
+                durable.sync_folder(target_folder)
+            except OSError as error:
+                raise NotSyncedError(name, error) from error
         return name
 
     def _source(self, verb: str, state: State, file_name: str, day: str = "") -> Path:

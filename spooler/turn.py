@@ -11,7 +11,7 @@ Logs: one line per settlement.
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from structlog.typing import FilteringBoundLogger
 
@@ -26,6 +26,8 @@ from spooler.name import Name, identify
 from spooler.notification import Notification
 from spooler.outcome import Done, GiveUp, Outcome, Release, Retry
 from spooler.retry import AFTER_ERROR_SECONDS, delay_seconds
+from spooler.running import Seat
+from spooler.spool import NotSyncedError
 from spooler.state import State
 
 
@@ -72,15 +74,17 @@ class Turn:
             raise
         log = get_logger().bind(webhook=self.webhook.name, id=identify(name, notification.id))
         log.info("claimed", file=name, source=state.value, attempt=progress.attempt, note=word or None)
-        try:
-            return self._settle(name, self._decide(name, notification, progress), progress, log)
-        except OSError as error:
-            if not self.spool.path(State.PROCESSING, name).exists():
-                log.warning("taken away", file=name)
-                recovery.let_go(self.spool, name)
-                return None
-            log.error("held up", file=name, reason=str(error))  # noqa: TRY400 - no defect
-            return self._put_back(name)
+        with self.attempt.seats.taken() as seat:
+            try:
+                outcome = self._decide(seat, name, notification, progress)
+                return self._settle(name, outcome, progress, log)
+            except OSError as error:
+                if not self.spool.path(State.PROCESSING, name).exists():
+                    log.warning("taken away", file=name)
+                    recovery.let_go(self.spool, name)
+                    return None
+                log.error("held up", file=name, reason=str(error))  # noqa: TRY400 - no defect
+                return self._put_back(name)
 
     def _progress(self, state: State, name: str) -> tuple[Progress, str]:
         """Return how far it has come; and if a person just brought it back, the note on that."""
@@ -98,7 +102,7 @@ class Turn:
         self.spool.record(state, name, history.note(self.spool.clock.now(), text, anew=True))
         return Progress(by_person=True), text
 
-    def _decide(self, name: str, notification: Notification, progress: Progress) -> Outcome:
+    def _decide(self, seat: Seat, name: str, notification: Notification, progress: Progress) -> Outcome:
         if notification.problem:
             return GiveUp(notification.problem)
         if notification.is_test and self.webhook.processing.test_notifications == "skip":
@@ -109,9 +113,9 @@ class Turn:
                 text = f"a repeat of {original.name}: no script was run"
                 self._note(name, text, **{REPEATS: original.name})
                 return Done()
-        return self._run_scripts(name, notification, progress)
+        return self._run_scripts(seat, name, notification, progress)
 
-    def _run_scripts(self, name: str, notification: Notification, progress: Progress) -> Outcome:
+    def _run_scripts(self, seat: Seat, name: str, notification: Notification, progress: Progress) -> Outcome:
         parsed = Name.parse(name)
         kind = parsed.type if parsed else notification.type
         scripts = dropins.find(self.webhook.processors, kind)
@@ -120,7 +124,7 @@ class Turn:
         left = [script for script in scripts if (script.name, script.version) not in progress.answered]
         if left and progress.attempt > self.webhook.processing.max_attempts:
             return GiveUp(f"none of {self.webhook.processing.max_attempts} attempts is left")
-        return self.attempt.run(name, notification, progress.attempt, left)
+        return self.attempt.run(seat, name, notification, progress.attempt, left)
 
     def _settle(self, name: str, outcome: Outcome, progress: Progress, log: FilteringBoundLogger) -> Settled:
         """Carry out the outcome's move."""
@@ -128,7 +132,7 @@ class Turn:
             case Done(reason):
                 if reason:
                     self._note(name, reason)
-                settled = Settled(State.DONE, self.spool.finish(name))
+                settled = Settled(State.DONE, self._moved(self.spool.finish, name))
                 self.finished.add(settled.name)
             case Retry(reason):
                 settled = self._try_later(name, reason, progress.attempt)
@@ -145,17 +149,17 @@ class Turn:
         if delay is None:
             return self._give_up(name, f"{reason}, in the last of {attempt} attempts")
         due = self.spool.clock.now() + timedelta(seconds=delay)
-        return Settled(State.RETRY, self.spool.postpone(name, due), due.timestamp())
+        return Settled(State.RETRY, self._moved(self.spool.postpone, name, due), due.timestamp())
 
     def _give_up(self, name: str, reason: str) -> Settled:
         self._note(name, f"given up: {reason}")
-        return Settled(State.FAILED, self.spool.give_up(name))
+        return Settled(State.FAILED, self._moved(self.spool.give_up, name))
 
     def _release(self, name: str, reason: str) -> Settled:
         lines = self.spool.log_lines(State.PROCESSING, name)
         if lines and not history.is_open(lines[-1]):
             self._note(name, f"back to incoming: {reason}", released=True)
-        return Settled(State.INCOMING, self.spool.release(name))
+        return Settled(State.INCOMING, self._moved(self.spool.release, name))
 
     def _put_back(self, name: str) -> Settled:
         """Let a notification wait that an error of the disk held up; that takes a rename and no room."""
@@ -164,9 +168,19 @@ class Turn:
             self._note(name, "held up by an error of the disk", released=True)
         try:
             due = self.spool.clock.now() + timedelta(seconds=AFTER_ERROR_SECONDS)
-            return Settled(State.RETRY, self.spool.postpone(name, due), due.timestamp())
+            return Settled(State.RETRY, self._moved(self.spool.postpone, name, due), due.timestamp())
         except OSError:
             return Settled(State.PROCESSING, name)
+
+    def _moved(self, move: Callable[..., str], name: str, *details: datetime) -> str:
+        """Carry out a move out of `processing/`, and return the name that the file has then."""
+        try:
+            return move(name, *details)
+        except NotSyncedError as error:
+            # Not tried again: the next sync might report success for what was lost. It has moved, though.
+            log = get_logger().bind(webhook=self.webhook.name, id=identify(name))
+            log.error("not synced", file=error.name, reason=error.strerror)  # noqa: TRY400 - no defect
+            return error.name
 
     def _note(self, name: str, text: str, **marks: bool | str) -> None:
         self.spool.record(State.PROCESSING, name, history.note(self.spool.clock.now(), text, **marks))

@@ -5,6 +5,7 @@
 
 import os
 import resource
+import secrets
 import shutil
 import sys
 import tempfile
@@ -25,7 +26,7 @@ from whole_spool import WholeSpool
 
 from spooler import children, durable, keypair
 from spooler.intake import Intake
-from spooler.running import Mark, Seats
+from spooler.running import Mark, Seat
 
 # Real files and processes take what time they take.
 settings.register_profile("spooler", deadline=None)
@@ -141,8 +142,9 @@ def leaves_no_process() -> Iterator[None]:
 
 def leave_mark(processing: Path, file_name: str, mark: Mark) -> None:
     """Leave a mark behind, as a crash does while a script runs."""
-    with Seats(processing).taken() as seat:
-        seat.mark(file_name, mark)
+    seat = Seat(processing, secrets.randbits(32))
+    seat.mark(file_name, mark)
+    seat.close()
 
 
 def is_alive(process: int) -> bool:

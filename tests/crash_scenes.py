@@ -145,7 +145,7 @@ def turn_phases(of_the_first: str, later: str = "") -> Cut:
     """Return what cuts a worker's calls: phases of the first turn, and of those after it, that count."""
 
     def cut(calls: Sequence[Call]) -> list[str]:
-        wanted, cut_up, phase = of_the_first.split(), [], "claim"
+        wanted, cut_up, phase, clears_mark = of_the_first.split(), [], "claim", False
         for call in calls:
             if "good-2" in call.rest:  # the younger one's turn
                 break
@@ -153,10 +153,11 @@ def turn_phases(of_the_first: str, later: str = "") -> Cut:
             if opens_mark and was.endswith("claim"):  # to write it
                 phase = phase.replace("claim", "run")
             cut_up.append(phase if phase in wanted else "")
-            if opens_mark and was.endswith("run"):  # to clear it
+            if was.endswith("run") and call.name == "openat" and ".log" in call.rest:  # for the run's line
                 phase = phase.replace("run", "settle")
-            elif call.name == "write" and re.search(r"event=(done|retry|failed) ", call.rest):
+            elif clears_mark and call.name == "close":
                 phase, wanted = "retry-claim", later.split()
+            clears_mark = call.name == "pwrite64"
         return cut_up
 
     return cut

@@ -66,6 +66,14 @@ _POWER_LOSS = "test_power_loss.py::test_what_was_promised_is_there_after_a_power
 _POWER_LOSS_RECEIVING = tuple(
     f"{_POWER_LOSS}[receive-{disk}]" for disk in ("ext4-cut", "ext4-record", "xfs-cut", "xfs-record")
 )
+_LAST_TOGETHER = (
+    "test_turn.py::"
+    "test_what_the_last_script_did_gets_onto_the_disk_when_the_file_has_moved_and_its_mark_stands_till_then"
+)
+_FINISHED_FOR_GOOD = (
+    "test_recovery.py::"
+    "test_what_had_only_just_been_finished_is_so_for_good_and_tells_if_its_last_line_was_lost"
+)
 _POWER_LOSS_RUNNING = f"{_POWER_LOSS}[run-ext4-record]"
 _NO_SCRIPT_AHEAD = "test_power_loss.py::test_no_script_runs_for_what_a_power_cut_would_take"
 _MOVES = "test_claiming.py::test_a_legal_move_brings_file_and_log_into_the_folder_that_the_table_names"
@@ -153,7 +161,7 @@ MUTATIONS = (
     ),
     Mutation(
         KEPT,
-        "a log that grew since its sync isn't synced before it is moved",
+        "a log that grew since its sync isn't synced when it was moved",
         "claiming.py",
         (("        self._synced_logs.discard(log)\n        history.append", "        history.append"),),
         (
@@ -231,7 +239,7 @@ MUTATIONS = (
         ONCE,
         "a notification whose claim a power cut undid isn't counted",
         "recovery.py",
-        (("    _count_lost_claims(spool, found)\n", ""),),
+        (("    _settle_marked(spool, found)\n", ""),),
         (
             "test_recovery.py::test_after_a_crash_a_notification_is_in_one_state_its_attempt_counted_and_nothing_is_left",
             _POWER_LOSS_RUNNING,
@@ -274,6 +282,34 @@ MUTATIONS = (
     ),
     Mutation(
         ONCE,
+        "a mark is cleared before what its last script did is on the disk",
+        "attempt.py",
+        (("        measures.SCRIPT_SECONDS", "        seat.clear()\n        measures.SCRIPT_SECONDS"),),
+        (_LAST_TOGETHER,),
+    ),
+    Mutation(
+        ONCE,
+        "what was moved and couldn't be synced is forgotten",
+        "turn.py",
+        (("            return error.name\n", "            raise\n"),),
+        ("test_turn.py::test_what_was_moved_and_could_not_be_synced_is_where_it_is_and_counts_as_that",),
+    ),
+    Mutation(
+        TRUE,
+        "what a power cut took of the log of one that had just been finished is told nowhere",
+        "recovery.py",
+        (("            _finish_for_good(spool, name, mark)\n", "            pass\n"),),
+        (_FINISHED_FOR_GOOD,),
+    ),
+    Mutation(
+        TRUE,
+        "an older file of its name is taken for one that had just been finished",
+        "recovery.py",
+        ((" and path.lstat().st_ctime >= marked.timestamp()", ""),),
+        (_FINISHED_FOR_GOOD,),
+    ),
+    Mutation(
+        ONCE,
         "a mark that a power cut brought back counts once more",
         "recovery.py",
         (('    return any(line.get("at") == mark.at for line in lines)\n', "    return False\n"),),
@@ -301,7 +337,7 @@ MUTATIONS = (
         ONCE,
         "what came of a run isn't synced before the next script starts",
         "attempt.py",
-        (("file_name, line, sync=True)", "file_name, line)"),),
+        (("file_name, line, sync=not is_settled)", "file_name, line)"),),
         (_POWER_LOSS_RUNNING,),
     ),
     Mutation(

@@ -32,7 +32,7 @@ def test_a_log_whose_last_line_was_synced_is_not_synced_again_and_one_that_grew_
 ) -> None:
     spool = make_spool()
     name = spool.claim(State.INCOMING, put(spool, State.INCOMING))
-    log = str(spool.path(State.PROCESSING, log_name(name)))
+    log = str(spool.path(State.DONE, log_name(name), spool.today))
     spool.record(State.PROCESSING, name, LINES[0], sync=True)
     if more:
         spool.record(State.PROCESSING, name, LINES[1])
@@ -68,7 +68,7 @@ def test_a_legal_move_brings_file_and_log_into_the_folder_that_the_table_names(
     if move.synced:
         before += [("sync", f"{spool.base}/{source}/{name}")] if verb == "postpone" else []  # its due time
         before += [("sync", f"{spool.base}/{move.target}")] if day else []  # the day's folder is new
-        before += [] if lines is None else [("sync", f"{spool.base}/{source}/{log_name(name)}")]
+        after += [] if lines is None else [("sync", f"{spool.base}/{target}/{log_name(name)}")]
         after += [("sync", f"{spool.base}/{target}")]
     if (verb, source) == ("claim", State.INCOMING):  # its name, which the receiver may not have synced yet
         before += [("sync", f"{spool.base}/{source}")]

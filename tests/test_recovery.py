@@ -6,13 +6,13 @@ import subprocess
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
 import structlog
-from conftest import FakeClock, MakeSpool, leave_mark, tree
+from conftest import FakeClock, MakeSpool, durable_calls, leave_mark, tree
 from whole_spool import WholeSpool
 
 from spooler import history
@@ -140,7 +140,7 @@ def leave(spool: WholeSpool, crash: Crash) -> str:
         history.append(folder(spool, state) / log_name(name), lines)
     processing = spool.folder(State.PROCESSING)
     if crash.mark is not None:
-        leave_mark(processing, name, MARK)
+        leave_mark(processing, name, crash.mark if isinstance(crash.mark, Mark) else MARK)
     if isinstance(crash.mark, bytes):
         next(processing.glob(".run-*")).write_bytes(crash.mark)
     if crash.work_folder:
@@ -237,6 +237,33 @@ def test_of_two_marks_of_one_file_the_later_counts(
     assert recover(spool).taken_up == [name]
     last = spool.log_lines(State.INCOMING, name)[-1]
     assert (last["script"], last["exit"], last["attempt"]) == ("20-mail", "interrupted", 1)
+
+
+@pytest.mark.parametrize(
+    ("moved_after_seconds", "lines", "notes"),
+    [
+        (60, [], ["done; a power cut took the line that told how its last script had ended"]),
+        (60, [run(1, 75), "the run's own"], []),
+        (-60, [], []),  # an older file, of which a person has made a copy that ran
+    ],
+    ids=["its line is lost", "its line is there", "another file"],
+)
+def test_what_had_only_just_been_finished_is_so_for_good_and_tells_if_its_last_line_was_lost(
+    make_spool: MakeSpool, moved_after_seconds: float, lines: list[Line | str], notes: list[str]
+) -> None:
+    spool = make_spool()
+    at = history.iso(datetime.now(UTC) - timedelta(seconds=moved_after_seconds))
+    mark = Mark(at, 1, "10-crm", "v")
+    told = [run(1, 0, at) if isinstance(line, str) else line for line in lines]
+    name = leave(spool, Crash(DONE, {DONE: told} if told else {}, mark))
+    with durable_calls() as calls:
+        assert recover(spool) == Recovered([], {})
+    place = spool.path(State.DONE, name, spool.today)
+    found = history.read(place.with_suffix(".log"))
+    assert found[: len(told)] == told
+    assert [line["note"] for line in found[len(told) :]] == notes
+    synced = [("sync", str(path)) for path in (place.with_suffix(".log"), place.parent)]
+    assert (synced == [call for call in calls if str(place.parent) in call[1]]) is (moved_after_seconds > 0)
 
 
 def test_an_attempt_without_a_script_is_counted_in_a_note(make_spool: MakeSpool, clock: FakeClock) -> None:

@@ -70,6 +70,7 @@ def test_seats_that_are_taken_at_the_same_time_have_nothing_in_common(tmp_path: 
         assert running.marks(tmp_path) == {NAME: MARK, "other.json": MARK}
         one.clear()
         assert running.marks(tmp_path) == {"other.json": MARK}
+    assert running.marks(tmp_path) == {}
     with seats.taken(), seats.taken():
         pass
     seats.remove()
@@ -86,7 +87,8 @@ def test_after_a_defect_a_mark_stays_whatever_is_run_next(tmp_path: Path) -> Non
     mark_and_raise(seats, ZeroDivisionError())
     with seats.taken() as seat:
         seat.mark("other.json", MARK)
-    assert running.marks(tmp_path) == {NAME: MARK, "other.json": MARK}
+        assert running.marks(tmp_path) == {NAME: MARK, "other.json": MARK}
+    assert running.marks(tmp_path) == {NAME: MARK}
 
 
 def test_a_mark_is_synced_and_where_its_file_is_new_the_folder_too(

@@ -1,5 +1,6 @@
 """A notification's turn, with real scripts: where it ends up, and what its log tells of it."""
 
+import errno
 import json
 import os
 import shutil
@@ -468,6 +469,59 @@ def test_a_repeat_is_done_without_a_script_and_names_what_it_repeats(desk: Desk)
         (line,) = desk.lines(name)
         assert line[REPEATS] == original
         assert line["note"] == f"a repeat of {original}: no script was run"
+
+
+def test_what_the_last_script_did_gets_onto_the_disk_when_the_file_has_moved_and_its_mark_stands_till_then(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.script("10-crm", "exit 0")
+    desk.script("20-mail", "exit 0")
+    name = desk.store()
+    synced: list[tuple[str, list[str]]] = []
+    fsync = os.fsync
+
+    def watched(descriptor: int) -> None:
+        fsync(descriptor)
+        path = Path(f"/proc/self/fd/{descriptor}").readlink()
+        marked = [mark.script for mark in running.marks(desk.spool.folder(PROCESSING)).values()]
+        synced.append((str(path.relative_to(desk.spool.base)), marked))
+
+    monkeypatch.setattr(os, "fsync", watched)
+    assert desk.take(name).state is DONE
+    day = f"done/{desk.spool.today}"
+    assert [call for call in synced if not Path(call[0]).name.startswith(".")][-4:] == [
+        (f"processing/{log_name(name)}", ["10-crm"]),
+        ("done", ["20-mail"]),
+        (f"{day}/{log_name(name)}", ["20-mail"]),
+        (day, ["20-mail"]),
+    ]
+    assert desk.left_in_processing() == []
+
+
+@pytest.mark.parametrize("what", ["log", "folder"])
+def test_what_was_moved_and_could_not_be_synced_is_where_it_is_and_counts_as_that(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    desk.script("10-crm", "exit 0")
+    name, repeat = desk.store(EventUniqueID="same"), desk.store(EventUniqueID="same")
+    fsync = os.fsync
+    day = f"done/{desk.spool.today}"
+    broken = str(desk.spool.base / day / log_name(name)) if what == "log" else str(desk.spool.base / day)
+
+    def refused(descriptor: int) -> None:
+        if str(Path(f"/proc/self/fd/{descriptor}").readlink()) == broken:
+            raise OSError(errno.EIO, "lost")
+        fsync(descriptor)
+
+    with monkeypatch.context() as patched, capture_logs() as logged:
+        patched.setattr(os, "fsync", refused)
+        assert desk.take(name) == Settled(DONE, name)
+    assert [entry["reason"] for entry in logged if entry["event"] == "not synced"] == ["lost"]
+    assert desk.where(name) == [DONE]
+    assert desk.exits(name) == [0]
+    desk.take(repeat)
+    assert desk.notes(repeat) == [f"a repeat of {name}: no script was run"]
+    assert desk.runs() == ["10-crm 1"]
 
 
 def test_a_repeat_is_known_after_a_restart(desk: Desk) -> None:

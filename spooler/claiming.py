@@ -80,9 +80,15 @@ class ProcessorsSpool(WebhookSpool):
             durable.write_hidden(folder, hidden, body, sync=True)
         self.path(State.INCOMING, hidden).replace(self.path(State.PROCESSING, file_name))
 
-    def finish(self, file_name: str) -> str:
-        """Settle a notification as done, today. Raises: OSError."""
-        return self._move("finish", State.PROCESSING, file_name, day=self.today)
+    def finish(self, file_name: str, *, is_marked: bool = False) -> str:
+        """Settle a notification as done, today.
+
+        is_marked: the mark of its last run stands, and does till this is over; then log and file get onto
+            the disk in one go.
+
+        Raises: NotSyncedError (it has moved), OSError.
+        """
+        return self._move("finish", State.PROCESSING, file_name, day=self.today, is_marked=is_marked)
 
     def give_up(self, file_name: str) -> str:
         """Settle a notification as failed. Raises: OSError."""

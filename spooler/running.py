@@ -83,6 +83,11 @@ class Seat:
             self.remove()
             raise
 
+    @property
+    def is_marked(self) -> bool:
+        """Whether a mark stands."""
+        return self._descriptor is not None
+
     def clear(self) -> None:
         """Say that nothing is being run any more, now that what came of it is on the disk."""
         if self._descriptor is None:

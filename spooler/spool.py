@@ -109,13 +109,21 @@ class WebhookSpool(WebhookFolders):
             fcntl.flock(folder, fcntl.LOCK_EX)  # ends with the descriptor
             yield
 
-    def _move(self, verb: str, source: State, file_name: str, day: str = "") -> str:
-        """Make one of the table's moves; return the name that the file has now."""
+    def _move(
+        self, verb: str, source: State, file_name: str, day: str = "", *, is_marked: bool = False
+    ) -> str:
+        """Make one of the table's moves; return the name that the file has now.
+
+        is_marked: the mark of a run stands till this is over, so that the log may get onto the disk after the
+            file has moved. Nothing else would tell after a power cut in between that a line was lost.
+        """
         self._check(verb, source)
         target_folder = self._target(verb, day)
         log = self.where(source, log_name(file_name))
         has_log = is_there(log)
-        is_log_synced = log in self._synced_logs or not has_log
+        is_log_due = MOVES[verb].synced and has_log and log not in self._synced_logs
+        if is_log_due and not is_marked:
+            durable.sync_file(log)
         self._synced_logs.discard(log)
         name = free_name.rename(self.where(source, file_name), file_name, target_parent=str(target_folder))
         # CRASH: the log is left in the folder that the file came from; `spooler.recovery` brings it after.
@@ -127,7 +135,7 @@ class WebhookSpool(WebhookFolders):
             try:
                 # After the renames: then most file systems bring all of it onto the disk in one go.
                 # CRASH: the file has moved, and its log's last lines are lost: see `spooler.recovery`.
-                if not is_log_synced:
+                if is_log_due and is_marked:
                     durable.sync_file(log)
                 durable.sync_folder(target_folder)
             except OSError as error:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 
 from structlog.typing import FilteringBoundLogger
 
@@ -77,7 +78,7 @@ class Turn:
         with self.attempt.seats.taken() as seat:
             try:
                 outcome = self._decide(seat, name, notification, progress)
-                return self._settle(name, outcome, progress, log)
+                return self._settle(seat, name, outcome, progress, log)
             except OSError as error:
                 if not self.spool.path(State.PROCESSING, name).exists():
                     log.warning("taken away", file=name)
@@ -126,13 +127,16 @@ class Turn:
             return GiveUp(f"none of {self.webhook.processing.max_attempts} attempts is left")
         return self.attempt.run(seat, name, notification, progress.attempt, left)
 
-    def _settle(self, name: str, outcome: Outcome, progress: Progress, log: FilteringBoundLogger) -> Settled:
+    def _settle(
+        self, seat: Seat, name: str, outcome: Outcome, progress: Progress, log: FilteringBoundLogger
+    ) -> Settled:
         """Carry out the outcome's move."""
         match outcome:
             case Done(reason):
                 if reason:
                     self._note(name, reason)
-                settled = Settled(State.DONE, self._moved(self.spool.finish, name))
+                finish = partial(self.spool.finish, is_marked=seat.is_marked)
+                settled = Settled(State.DONE, self._moved(finish, name))
                 self.finished.add(settled.name)
             case Retry(reason):
                 settled = self._try_later(name, reason, progress.attempt)

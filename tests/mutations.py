@@ -161,7 +161,7 @@ MUTATIONS = (
     ),
     Mutation(
         KEPT,
-        "a log that grew since its sync isn't synced when it was moved",
+        "a log that grew since its sync isn't synced when it is moved",
         "claiming.py",
         (("        self._synced_logs.discard(log)\n        history.append", "        history.append"),),
         (
@@ -286,6 +286,23 @@ MUTATIONS = (
         "attempt.py",
         (("        measures.SCRIPT_SECONDS", "        seat.clear()\n        measures.SCRIPT_SECONDS"),),
         (_LAST_TOGETHER,),
+    ),
+    Mutation(
+        ONCE,
+        "a note that no mark vouches for gets onto the disk after its file has moved",
+        "turn.py",
+        (("is_marked=seat.is_marked)", "is_marked=True)"),),
+        ("test_turn.py::test_a_note_that_no_mark_vouches_for_is_on_the_disk_before_the_file_moves",),
+    ),
+    Mutation(
+        ONCE,
+        "a log is synced after its file has moved, whatever the move",
+        "spool.py",
+        (
+            ("if is_log_due and not is_marked:", "if False:"),
+            ("if is_log_due and is_marked:", "if is_log_due:"),
+        ),
+        ("test_turn.py::test_a_note_that_no_mark_vouches_for_is_on_the_disk_before_the_file_moves", _MOVES),
     ),
     Mutation(
         ONCE,

@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import pytest
-from conftest import FakeClock, full_disk, wait_until, write_config, write_script
+from conftest import FakeClock, durable_calls, full_disk, wait_until, write_config, write_script
 from structlog.testing import capture_logs
 from whole_spool import WholeSpool
 
@@ -496,6 +497,38 @@ def test_what_the_last_script_did_gets_onto_the_disk_when_the_file_has_moved_and
         (day, ["20-mail"]),
     ]
     assert desk.left_in_processing() == []
+
+
+@pytest.mark.parametrize(
+    ("script", "body", "state"),
+    [
+        ("exit 65", {}, FAILED),
+        ("exit 0", {"content": b"no JSON"}, FAILED),
+        ("exit 0", {"isTest": True}, DONE),
+        ("exit 0", {"EventUniqueID": "same"}, DONE),
+        ("", {}, DONE),
+        ('touch "${SPOOLER_FILE%/processing/*}/paused"', {}, IN),
+    ],
+    ids=["given up", "no JSON", "a test", "a repeat", "no script", "paused between two scripts"],
+)
+def test_a_note_that_no_mark_vouches_for_is_on_the_disk_before_the_file_moves(
+    desk: Desk, script: str, body: dict[str, Any], state: State
+) -> None:
+    desk.script("10-crm", "exit 0")
+    desk.take(desk.store(EventUniqueID="same"))
+    shutil.rmtree(desk.folder / "processors")
+    (desk.folder / "processors").mkdir()
+    if script:
+        desk.script("10-crm", script)
+        desk.script("20-mail", "exit 0")
+    name = desk.store(**body)
+    log = ("sync", str(desk.spool.path(PROCESSING, log_name(name))))
+    with durable_calls() as calls:
+        assert desk.take(name).state is state
+    moved = ("rename", str(desk.path(name)))
+    assert calls[: calls.index(moved)].count(log) == len(desk.lines(name))  # each run's, and the note
+    assert calls[calls.index(moved) + 1] == ("rename", str(desk.path(name).with_suffix(".log")))
+    assert "note" in desk.lines(name)[-1]
 
 
 @pytest.mark.parametrize("what", ["log", "folder"])

@@ -22,7 +22,9 @@ from spooler.spool import bring_log
 from spooler.state import ACTIVE, State
 
 _SURVIVOR_SECONDS = 5.0
-_LINE_LOST = "done; a power cut took the line that told how its last script had ended"
+# A file's stamps are of the kernel's last tick, which is milliseconds back, and some file systems keep whole
+# seconds.
+_STAMPS_LAG_SECONDS = 2.0
 # Of one file, or its log, that is somebody else's or no file at all. Others are of the disk.
 ONE_FILES_ERRORS = (PermissionError, IsADirectoryError, history.OddLogError)
 
@@ -157,7 +159,9 @@ def _settle_marked(spool: ProcessorsSpool, found: Recovered) -> None:
 
 
 def _finish_for_good(spool: ProcessorsSpool, name: str, mark: running.Mark) -> None:
-    """Sync what has come to `done/` since its mark, and have its log say so if that lost a line.
+    """Sync what has come to `done/` since its mark, and have its log say so if a line is missing.
+
+    A power cut took it; or the processor was killed in the run, and then a person put the file there.
 
     Raises: OSError.
     """
@@ -165,10 +169,14 @@ def _finish_for_good(spool: ProcessorsSpool, name: str, mark: running.Mark) -> N
     for day in spool.days():
         path = spool.path(State.DONE, name, day)
         # The rename into done/ set st_ctime; an older file of that name is one that a person has copied.
-        if marked is not None and path.exists() and path.lstat().st_ctime >= marked.timestamp():
+        if marked is None or not path.exists():
+            continue
+        if path.lstat().st_ctime >= marked.timestamp() - _STAMPS_LAG_SECONDS:
             log = path.with_name(log_name(name))
+            # CRASH: dated as the run is, by which the next start knows that this was said already.
             is_told = _is_told_of(mark, history.read(log))
-            history.append(log, [] if is_told else [history.note(spool.clock.now(), _LINE_LOST)], sync=True)
+            text = f"no line tells how {mark.script}, begun then, ended: a crash came before"
+            history.append(log, [] if is_told else [history.note(marked, text)], sync=True)
             durable.sync_folder(path.parent)
 
 

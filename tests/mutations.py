@@ -322,7 +322,21 @@ MUTATIONS = (
         TRUE,
         "an older file of its name is taken for one that had just been finished",
         "recovery.py",
-        ((" and path.lstat().st_ctime >= marked.timestamp()", ""),),
+        (("if path.lstat().st_ctime >= marked.timestamp() - _STAMPS_LAG_SECONDS:", "if True:"),),
+        (_FINISHED_FOR_GOOD,),
+    ),
+    Mutation(
+        TRUE,
+        "one that had just been finished is taken for an older file, as its stamp lags behind the clock",
+        "recovery.py",
+        ((" - _STAMPS_LAG_SECONDS", ""),),
+        (_FINISHED_FOR_GOOD,),
+    ),
+    Mutation(
+        TRUE,
+        "each start that finds a mark says again that a line was lost",
+        "recovery.py",
+        (("history.note(marked, ", "history.note(spool.clock.now(), "),),
         (_FINISHED_FOR_GOOD,),
     ),
     Mutation(

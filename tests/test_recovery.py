@@ -242,11 +242,17 @@ def test_of_two_marks_of_one_file_the_later_counts(
 @pytest.mark.parametrize(
     ("moved_after_seconds", "lines", "notes"),
     [
-        (60, [], ["done; a power cut took the line that told how its last script had ended"]),
+        (60, [], ["no line tells how 10-crm, begun then, ended: a crash came before"]),
+        (-0.5, [], ["no line tells how 10-crm, begun then, ended: a crash came before"]),
         (60, [run(1, 75), "the run's own"], []),
         (-60, [], []),  # an older file, of which a person has made a copy that ran
     ],
-    ids=["its line is lost", "its line is there", "another file"],
+    ids=[
+        "its line is lost",
+        "its line is lost, and the file's stamp lags",
+        "its line is there",
+        "another file",
+    ],
 )
 def test_what_had_only_just_been_finished_is_so_for_good_and_tells_if_its_last_line_was_lost(
     make_spool: MakeSpool, moved_after_seconds: float, lines: list[Line | str], notes: list[str]
@@ -263,7 +269,11 @@ def test_what_had_only_just_been_finished_is_so_for_good_and_tells_if_its_last_l
     assert found[: len(told)] == told
     assert [line["note"] for line in found[len(told) :]] == notes
     synced = [("sync", str(path)) for path in (place.with_suffix(".log"), place.parent)]
-    assert (synced == [call for call in calls if str(place.parent) in call[1]]) is (moved_after_seconds > 0)
+    is_another = moved_after_seconds < -1
+    assert (synced == [call for call in calls if str(place.parent) in call[1]]) is not is_another
+    leave_mark(spool.folder(State.PROCESSING), name, mark)  # as where the next start finds it again
+    recover(spool)
+    assert history.read(place.with_suffix(".log")) == found
 
 
 def test_an_attempt_without_a_script_is_counted_in_a_note(make_spool: MakeSpool, clock: FakeClock) -> None:

@@ -54,6 +54,7 @@ class Seat:
         self._path = f"{processing}/{_MARK_PREFIX}{number}"
         self._inode = 0  # of the mark's file whose name is on the disk
         self._descriptor: int | None = None  # of the file, as long as a mark stands in it
+        self.is_kept = False  # for the mark that stands in it, for good
 
     def mark(self, file_name: str, mark: Mark) -> None:
         """Say what is about to be run, so that it survives a power cut.
@@ -99,6 +100,11 @@ class Seat:
             self.remove()
         self.close()
 
+    def keep(self) -> None:
+        """Let the mark stand: nobody knows whether what came of it is on the disk. For the next start."""
+        self.is_kept = self.is_marked
+        self.close()
+
     def close(self) -> None:
         """Leave the file as it is."""
         if self._descriptor is not None:
@@ -122,7 +128,7 @@ class Seats:
 
     @contextmanager
     def taken(self) -> Iterator[Seat]:
-        """Give a seat that is nobody else's meanwhile; its mark is cleared when that is over.
+        """Give a seat that is nobody else's meanwhile; its mark is cleared when that is over, or is kept.
 
         Raises: OSError; then the mark is gone.
         """
@@ -141,7 +147,8 @@ class Seats:
             seat.close()  # it is nobody's any more: its mark stays, to be counted
             raise
         seat.clear()
-        self._free.append(seat)
+        if not seat.is_kept:
+            self._free.append(seat)
 
     def remove(self) -> None:
         """Take all of them away, when nothing runs any more."""

@@ -133,11 +133,14 @@ class WebhookSpool(WebhookFolders):
             self._synced_logs.discard(log)
         if MOVES[verb].synced:
             try:
-                # After the renames: then most file systems bring all of it onto the disk in one go.
-                # CRASH: the file has moved, and its log's last lines are lost: see `spooler.recovery`.
-                if is_log_due and is_marked:
-                    durable.sync_file(log)
-                durable.sync_folder(target_folder)
+                try:
+                    # After the renames: then most file systems bring all of it onto the disk in one go.
+                    # CRASH: the file has moved, and its log's last lines are lost: see `spooler.recovery`.
+                    if is_log_due and is_marked:
+                        durable.sync_file(log)
+                finally:
+                    # A log that is lost is no reason to lose the move.
+                    durable.sync_folder(target_folder)
             except OSError as error:
                 raise NotSyncedError(name, error) from error
         return name

@@ -136,7 +136,7 @@ class Turn:
                 if reason:
                     self._note(name, reason)
                 finish = partial(self.spool.finish, is_marked=seat.is_marked)
-                settled = Settled(State.DONE, self._moved(finish, name))
+                settled = Settled(State.DONE, self._moved(finish, name, keep=seat))
                 self.finished.add(settled.name)
             case Retry(reason):
                 settled = self._try_later(name, reason, progress.attempt)
@@ -176,14 +176,21 @@ class Turn:
         except OSError:
             return Settled(State.PROCESSING, name)
 
-    def _moved(self, move: Callable[..., str], name: str, *details: datetime) -> str:
-        """Carry out a move out of `processing/`, and return the name that the file has then."""
+    def _moved(
+        self, move: Callable[..., str], name: str, *details: datetime, keep: Seat | None = None
+    ) -> str:
+        """Carry out a move out of `processing/`, and return the name that the file has then.
+
+        keep: whose mark stands on if nobody knows whether the move is on the disk, and the log before it.
+        """
         try:
             return move(name, *details)
         except NotSyncedError as error:
             # Not tried again: the next sync might report success for what was lost. It has moved, though.
             log = get_logger().bind(webhook=self.webhook.name, id=identify(name))
             log.error("not synced", file=error.name, reason=error.strerror)  # noqa: TRY400 - no defect
+            if keep is not None:
+                keep.keep()
             return error.name
 
     def _note(self, name: str, text: str, **marks: bool | str) -> None:

@@ -289,6 +289,13 @@ MUTATIONS = (
     ),
     Mutation(
         ONCE,
+        "the mark of what was moved and couldn't be synced is cleared, or another's comes in its place",
+        "turn.py",
+        (("                keep.keep()\n", "                pass\n"),),
+        ("test_turn.py::test_what_was_moved_and_could_not_be_synced_is_where_it_is_and_counts_as_that",),
+    ),
+    Mutation(
+        ONCE,
         "a note that no mark vouches for gets onto the disk after its file has moved",
         "turn.py",
         (("is_marked=seat.is_marked)", "is_marked=True)"),),

@@ -541,8 +541,11 @@ def test_what_was_moved_and_could_not_be_synced_is_where_it_is_and_counts_as_tha
     day = f"done/{desk.spool.today}"
     broken = str(desk.spool.base / day / log_name(name)) if what == "log" else str(desk.spool.base / day)
 
+    synced: list[str] = []
+
     def refused(descriptor: int) -> None:
-        if str(Path(f"/proc/self/fd/{descriptor}").readlink()) == broken:
+        synced.append(str(Path(f"/proc/self/fd/{descriptor}").readlink()))
+        if synced[-1] == broken:
             raise OSError(errno.EIO, "lost")
         fsync(descriptor)
 
@@ -552,9 +555,13 @@ def test_what_was_moved_and_could_not_be_synced_is_where_it_is_and_counts_as_tha
     assert [entry["reason"] for entry in logged if entry["event"] == "not synced"] == ["lost"]
     assert desk.where(name) == [DONE]
     assert desk.exits(name) == [0]
+    assert synced[-1] == str(desk.spool.base / day)  # the move, whatever became of the log
     desk.take(repeat)
     assert desk.notes(repeat) == [f"a repeat of {name}: no script was run"]
     assert desk.runs() == ["10-crm 1"]
+    # Should a power cut undo the move, its attempt counts, whatever ran meanwhile.
+    desk.take(desk.store())
+    assert list(running.marks(desk.spool.folder(PROCESSING))) == [name]
 
 
 def test_a_repeat_is_known_after_a_restart(desk: Desk) -> None:

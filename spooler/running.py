@@ -101,7 +101,7 @@ class Seat:
         self.close()
 
     def keep(self) -> None:
-        """Let the mark stand: nobody knows whether what came of it is on the disk. For the next start."""
+        """Let the mark stand, for `recovery`: nobody knows whether what came of it is on the disk."""
         self.is_kept = self.is_marked
         self.close()
 

@@ -85,7 +85,7 @@ class Turn:
                     recovery.let_go(self.spool, name)
                     return None
                 log.error("held up", file=name, reason=str(error))  # noqa: TRY400 - no defect
-                return self._put_back(name)
+                return self._put_back(seat, name)
 
     def _progress(self, state: State, name: str) -> tuple[Progress, str]:
         """Return how far it has come; and if a person just brought it back, the note on that."""
@@ -165,7 +165,7 @@ class Turn:
             self._note(name, f"back to incoming: {reason}", released=True)
         return Settled(State.INCOMING, self._moved(self.spool.release, name))
 
-    def _put_back(self, name: str) -> Settled:
+    def _put_back(self, seat: Seat, name: str) -> Settled:
         """Let a notification wait that an error of the disk held up; that takes a rename and no room."""
         with suppress(OSError):
             # The last line may be of a move that then failed; this one says that nothing is settled.
@@ -174,6 +174,7 @@ class Turn:
             due = self.spool.clock.now() + timedelta(seconds=AFTER_ERROR_SECONDS)
             return Settled(State.RETRY, self._moved(self.spool.postpone, name, due), due.timestamp())
         except OSError:
+            seat.keep()
             return Settled(State.PROCESSING, name)
 
     def _moved(

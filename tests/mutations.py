@@ -296,6 +296,13 @@ MUTATIONS = (
     ),
     Mutation(
         ONCE,
+        "the mark of what could not even be put back is cleared",
+        "turn.py",
+        (("            seat.keep()\n", ""),),
+        ("test_turn.py::test_the_mark_of_what_could_not_even_be_put_back_stands_until_it_is",),
+    ),
+    Mutation(
+        ONCE,
         "a note that no mark vouches for gets onto the disk after its file has moved",
         "turn.py",
         (("is_marked=seat.is_marked)", "is_marked=True)"),),
@@ -1241,7 +1248,7 @@ MUTATIONS = (
         "turn.py",
         (
             (
-                "            return self._put_back(name)\n",
+                "            return self._put_back(seat, name)\n",
                 "            return self._give_up(name, str(error))\n",
             ),
         ),

@@ -18,7 +18,7 @@ from conftest import FakeClock, durable_calls, full_disk, wait_until, write_conf
 from structlog.testing import capture_logs
 from whole_spool import WholeSpool
 
-from spooler import config, history, running
+from spooler import config, history, recovery, running
 from spooler.attempt import Attempt
 from spooler.finished import REPEATS, FinishedIds
 from spooler.history import Line
@@ -562,6 +562,31 @@ def test_what_was_moved_and_could_not_be_synced_is_where_it_is_and_counts_as_tha
     # Should a power cut undo the move, its attempt counts, whatever ran meanwhile.
     desk.take(desk.store())
     assert list(running.marks(desk.spool.folder(PROCESSING))) == [name]
+
+
+def test_the_mark_of_what_could_not_even_be_put_back_stands_until_it_is(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.script("10-crm", "exit 0")
+    name = desk.store()
+    fsync = os.fsync
+
+    def refused(descriptor: int) -> None:
+        if desk.folder.joinpath("journal").exists():
+            raise OSError(errno.EIO, "lost")
+        fsync(descriptor)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", refused)
+        assert desk.take(name) == Settled(PROCESSING, name)
+    # The line of its run isn't on the disk: after a power cut only the mark tells of that.
+    assert list(running.marks(desk.spool.folder(PROCESSING))) == [name]
+    recovery.count(desk.spool, name, crashed=False)
+    recovery.put_back(desk.spool, name)
+    assert running.marks(desk.spool.folder(PROCESSING)) == {}
+    assert desk.take(name).state is DONE
+    assert desk.runs() == ["10-crm 1"]
+    assert desk.left_in_processing() == []
 
 
 def test_a_repeat_is_known_after_a_restart(desk: Desk) -> None:

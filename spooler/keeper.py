@@ -12,7 +12,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from spooler.dropins import Script
 from spooler.living import Living, NeverSawError, Run
 from spooler.log import get_logger
 from spooler.scripts import Runner
-from spooler.work_folder import WorkFolders
+from spooler.work_folder import WorkFolder, WorkFolders
 
 MOST_NOTIFICATIONS = 1000
 IDLE_SECONDS = 300.0
@@ -34,13 +34,12 @@ _CHANGED, _STOP = "its file has changed", "spooler stops"
 
 @dataclass(slots=True, eq=False)
 class _Kept:
-    """A living script. stamp: of its file. waits_since: monotonic seconds. leave: clears away after it."""
+    """A living script. stamp: of its file. waits_since: monotonic seconds."""
 
     script: Script
     stamp: tuple[int, ...]
     living: Living
-    folder: Path
-    leave: ExitStack
+    folder: WorkFolder
     served: int = 0
     waits_since: float = 0.0
 
@@ -74,9 +73,9 @@ class Keeper:
                 run = self._runner.go_on(kept.living, environment, timeout_seconds)
             except NeverSawError as error:
                 _tell(kept, _BY_ITSELF if error.has_exited else _ASTRAY, error.run)
-                kept.leave.close()
+                self.folders.take_back(kept.folder)
             except BaseException:
-                kept.leave.close()
+                self.folders.take_back(kept.folder)
                 raise
             else:
                 self._keep(kept)
@@ -108,25 +107,24 @@ class Keeper:
         self, script: Script, file: Path, environment: Mapping[str, str], timeout_seconds: float
     ) -> Run:
         stamp = _stamp(script.path)
-        with ExitStack() as stack:
-            folder = stack.enter_context(self.folders.given())
+        folder = self.folders.give()
+        try:
             with durable.opened_file(file) as body:
                 living = self._runner.start(
                     script.path,
                     body=body,
                     environment=environment,
-                    folder=folder,
+                    folder=folder.path,
                     channel=Channel(),
                 )
-            if isinstance(living, Run):
-                return living
-            kept = _Kept(script, stamp, living, folder, stack.pop_all())
-        try:
-            run = self._runner.attend(living, timeout_seconds)
+            run = living if isinstance(living, Run) else self._runner.attend(living, timeout_seconds)
         except BaseException:
-            kept.leave.close()
+            self.folders.take_back(folder)
             raise
-        self._keep(kept)
+        if isinstance(living, Run):
+            self.folders.take_back(folder)
+        else:
+            self._keep(_Kept(script, stamp, living, folder))
         return run
 
     def _take(self, script: Script) -> _Kept | None:
@@ -155,11 +153,11 @@ class Keeper:
     def _keep(self, kept: _Kept) -> None:
         """Let one that has answered wait, if it may go on."""
         if kept.living.has_ended:
-            kept.leave.close()
+            self.folders.take_back(kept.folder)
             return
         kept.served += 1
         kept.waits_since = time.monotonic()
-        reason = "" if work_folder.empty(kept.folder) else "its working folder can't be emptied"
+        reason = "" if work_folder.empty(kept.folder.path) else "its working folder can't be emptied"
         if kept.served >= self._most_notifications:
             reason = f"{kept.served} notifications"
         with self._lock:
@@ -188,8 +186,10 @@ class Keeper:
         """End one that has nothing in hand, in a thread of its own: it may take its time."""
 
         def end() -> None:
-            with kept.leave:
+            try:
                 _tell(kept, reason, self._runner.dismiss(kept.living, at_once=at_once))
+            finally:
+                self.folders.take_back(kept.folder)
 
         thread = threading.Thread(target=end, name="leaving")
         with self._lock:

@@ -8,10 +8,11 @@ removed, whatever is in it.
 import os
 import secrets
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 from spooler import room
 from spooler.name import HIDDEN
@@ -19,11 +20,33 @@ from spooler.name import HIDDEN
 _PREFIX = HIDDEN + "work-"
 
 
-class _Folder(NamedTuple):
-    """A working folder, and what it looked like when it was new."""
+# Two changes so far apart have different times: those are as fine as the kernel's tick, 10 ms at most.
+_APART_SECONDS = 0.1
+
+
+@dataclass(slots=True)
+class WorkFolder:
+    """A working folder, and what it looked like when it was new.
+
+    made_at: in monotonic seconds. is_settled: whatever was done to it since it was given changed its time.
+    """
 
     path: Path
     identity: tuple[int, ...]
+    made_at: float
+    is_settled: bool = False
+
+    def is_unchanged(self) -> bool:
+        """Say whether it is as it was when it was new."""
+        try:
+            if _identity(self.path) != self.identity:
+                return False
+            if self.is_settled:
+                return True
+            with os.scandir(self.path) as entries:
+                return next(entries, None) is None
+        except OSError:
+            return False
 
 
 class WorkFolders:
@@ -31,33 +54,45 @@ class WorkFolders:
 
     def __init__(self, processing: Path) -> None:
         self._processing = processing
-        self._spare: list[_Folder] = []  # as many as there were in use at a time
+        self._spare: list[WorkFolder] = []  # as many as there were in use at a time
 
     @contextmanager
     def given(self) -> Iterator[Path]:
         """Give an empty folder that only this user can enter; what is left in it goes. Raises: OSError."""
-        folder = self._taken() or self._made()
+        folder = self.give()
         try:
             yield folder.path
         finally:
-            if _is_unchanged(folder):
-                self._spare.append(folder)
-            else:
-                _remove(folder.path)
+            self.take_back(folder)
 
-    def _taken(self) -> _Folder | None:
-        """Return a spare one that is as it was."""
-        with suppress(IndexError):  # RACE: other threads take theirs, too
-            while True:
+    def give(self) -> WorkFolder:
+        """Give an empty folder that only this user can enter, until `take_back`. Raises: OSError."""
+        folder = self._taken() or self._made()
+        folder.is_settled = time.monotonic() - folder.made_at > _APART_SECONDS
+        return folder
+
+    def take_back(self, folder: WorkFolder) -> None:
+        """Take a folder that is used no more; what is left in it goes."""
+        if folder.is_unchanged():
+            self._spare.append(folder)
+        else:
+            _remove(folder.path)
+
+    def _taken(self) -> WorkFolder | None:
+        """Return a spare one that is as it was; none where the disk hasn't ample room."""
+        while self._spare:
+            try:
                 folder = self._spare.pop()
-                if _is_unchanged(folder):
-                    return folder
-                _remove(folder.path)
+            except IndexError:  # RACE: another thread has just taken the last one
+                break
+            if folder.is_unchanged() and _is_ample(folder.path):
+                return folder
+            _remove(folder.path)
         return None
 
-    def _made(self) -> _Folder:
+    def _made(self) -> WorkFolder:
         path = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=self._processing))
-        return _Folder(path, _identity(path))
+        return WorkFolder(path, _identity(path), made_at=time.monotonic())
 
     def remove(self) -> None:
         """Take away the spare ones, when nothing runs any more."""
@@ -90,14 +125,9 @@ def _identity(path: Path) -> tuple[int, ...]:
     return (status.st_dev, status.st_ino, status.st_mode, status.st_uid, status.st_gid, status.st_ctime_ns)
 
 
-def _is_unchanged(folder: _Folder) -> bool:
-    """Say whether a working folder is as it was when it was new, and the disk has ample room."""
+def _is_ample(folder: Path) -> bool:
     try:
-        if _identity(folder.path) != folder.identity:
-            return False
-        # The time of a change is only as fine as the kernel's tick.
-        with os.scandir(folder.path) as entries:
-            return next(entries, None) is None and room.is_ample(folder.path)
+        return room.is_ample(folder)
     except OSError:
         return False
 

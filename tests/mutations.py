@@ -367,16 +367,17 @@ MUTATIONS = (
         "a script is given the working folder of the one before as that has left it",
         "work_folder.py",
         (
-            (
-                "            if _is_unchanged(folder):\n                self._spare",
-                "            if True:\n                self._spare",
-            ),
-            (
-                "                if _is_unchanged(folder):\n                    return",
-                "                if True:\n                    return",
-            ),
+            ("        if folder.is_unchanged():\n", "        if True:\n"),
+            ("            if folder.is_unchanged() and ", "            if "),
         ),
         ("test_work_folder.py::test_a_working_folder_that_was_changed_is_nobody_elses",),
+    ),
+    Mutation(
+        TRUE,
+        "what is left in a working folder within the tick of the clock that it was made in is overlooked",
+        "work_folder.py",
+        (("            if self.is_settled:\n", "            if True:\n"),),
+        ("test_work_folder.py::test_what_was_done_in_the_same_tick_that_the_folder_was_made_in_is_seen",),
     ),
     Mutation(
         ONCE,
@@ -1317,8 +1318,8 @@ MUTATIONS = (
         "keeper.py",
         (
             (
-                "                _tell(kept, _BY_ITSELF if error.has_exited else _ASTRAY, error.run)\n                kept.leave.close()\n",
-                "                kept.leave.close()\n                return error.run\n",
+                "                _tell(kept, _BY_ITSELF if error.has_exited else _ASTRAY, error.run)\n",
+                "                return error.run\n",
             ),
         ),
         ("test_keeper.py::test_its_end_while_it_waits_costs_nothing[exit 3]",),
@@ -1380,7 +1381,7 @@ MUTATIONS = (
         ALIVE,
         "the working folder is as the last notification left it",
         "keeper.py",
-        (('"" if work_folder.empty(kept.folder) else', '"" if True else'),),
+        (('"" if work_folder.empty(kept.folder.path) else', '"" if True else'),),
         ("test_keeper.py::test_each_notification_finds_an_empty_working_folder",),
     ),
     Mutation(

@@ -92,6 +92,23 @@ def test_a_working_folder_that_was_changed_is_nobody_elses(
     os.close(held)
 
 
+def test_what_was_done_in_the_same_tick_that_the_folder_was_made_in_is_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As on a kernel whose times are no finer than its tick: nothing tells of the change.
+    monkeypatch.setattr(work_folder, "_identity", lambda path: (path.stat().st_ino,))
+    folders = WorkFolders(tmp_path)
+    for _ in range(2):
+        with folders.given() as folder:
+            assert tree(folder) == {}
+            (folder / "file").touch()
+    with folders.given() as folder:
+        pass
+    (folder / "file").touch()
+    with folders.given() as folder:
+        assert tree(folder) == {}
+
+
 def test_removing_the_working_folder_leaves_alone_what_a_link_in_it_points_to(tmp_path: Path) -> None:
     (tmp_path / "kept").mkdir(mode=0o500)
     with WorkFolders(tmp_path).given() as folder:

@@ -10,7 +10,6 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
 
 from spooler import durable, history, measures, running
 from spooler.claiming import ProcessorsSpool
@@ -41,6 +40,7 @@ class Attempt:
     runner: Runner
     stop: Stop
     keeper: Keeper | None = None
+    _inherited: dict[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)
     folders: WorkFolders = field(init=False, repr=False, compare=False)
     seats: running.Seats = field(init=False, repr=False, compare=False)
 
@@ -128,8 +128,8 @@ class Attempt:
         return outcome
 
     def _execute(self, file_name: str, notification: Notification, attempt: int, script: Script) -> Run:
-        path = self.spool.path(State.PROCESSING, file_name)
-        environment = self._environment(path, notification, attempt)
+        path = self.spool.where(State.PROCESSING, file_name)
+        environment = self._environment(path, file_name, notification, attempt)
         if self.keeper is not None:
             return self.keeper.run(script, path, environment, self.webhook.processing.timeout)
         with self.folders.given() as folder, durable.opened_file(path) as body:
@@ -141,21 +141,25 @@ class Attempt:
                 timeout_seconds=self.webhook.processing.timeout,
             )
 
-    def _environment(self, path: Path, notification: Notification, attempt: int) -> Mapping[str, str]:
+    def _environment(
+        self, path: str, file_name: str, notification: Notification, attempt: int
+    ) -> Mapping[str, str]:
         """Return all that a script's environment holds.
 
         TRUST: of what came over the network only texts of harmless characters, and never as an argument.
         """
-        received, identifier, kind = _identity(path.name, notification)
-        inherited = (*_INHERITED, *self.webhook.processing.environment)
+        received, identifier, kind = _identity(file_name, notification)
+        if not self._inherited:  # it stays as it is for as long as spooler runs
+            names = (*_INHERITED, *self.webhook.processing.environment)
+            self._inherited.update({name: os.environ[name] for name in names if name in os.environ})
         return {
-            **{name: os.environ[name] for name in inherited if name in os.environ},
-            "SPOOLER_FILE": str(path),
+            **self._inherited,
+            "SPOOLER_FILE": path,
             "SPOOLER_WEBHOOK": self.webhook.name,
             "SPOOLER_ID": identifier,
             "SPOOLER_TYPE": kind,
             "SPOOLER_CONTACT": notification.contact,
-            "SPOOLER_RECEIVED": history.iso(received or self.spool.received(State.PROCESSING, path.name)),
+            "SPOOLER_RECEIVED": history.iso(received or self.spool.received(State.PROCESSING, file_name)),
             "SPOOLER_ATTEMPT": str(attempt),
             "SPOOLER_MAX_ATTEMPTS": str(self.webhook.processing.max_attempts),
             "SPOOLER_TEST": "1" if notification.is_test else "0",

@@ -42,11 +42,13 @@ def find(folder: Path, notification_type: str) -> list[Script]:
             raise
         own = []
     found += [(name, True, path, version) for name, path, version in own]
+    return [_script(*one) for one in sorted(found)]
+
+
+@lru_cache(maxsize=256)
+def _script(name: str, is_own: bool, path: str, version: str) -> Script:
     # Two of one name may stand in both folders, and be copies of one program: they are two all the same.
-    return [
-        Script(name, Path(path), f"{version}{'-own' if is_own else ''}")
-        for name, is_own, path, version in sorted(found)
-    ]
+    return Script(name, Path(path), f"{version}{'-own' if is_own else ''}")
 
 
 def _runnable(folder: str) -> Iterator[tuple[str, str, str]]:

@@ -100,17 +100,16 @@ def read(path: Path | str) -> list[Line]:
 
 
 def _open_regular(path: str, flags: int) -> int:
-    odd = OddLogError(errno.EINVAL, "is no regular file", path)
     try:
         descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, MODE)
     except OSError as error:
         if error.errno in {errno.ELOOP, errno.EISDIR, errno.ENXIO}:  # a link, a folder, a socket
-            raise odd from None
+            raise OddLogError(errno.EINVAL, "is no regular file", path) from None
         raise
     if stat.S_ISREG(os.fstat(descriptor).st_mode):
         return descriptor
     os.close(descriptor)
-    raise odd
+    raise OddLogError(errno.EINVAL, "is no regular file", path)
 
 
 def _encode(line: Line) -> bytes:

@@ -66,7 +66,9 @@ class Keeper:
         self._keeps = True
         self._look_at = 0.0
 
-    def run(self, script: Script, file: Path, environment: Mapping[str, str], timeout_seconds: float) -> Run:
+    def run(
+        self, script: Script, file: Path | str, environment: Mapping[str, str], timeout_seconds: float
+    ) -> Run:
         """Have a script work on a notification. Raises: OSError if it could not even be prepared."""
         while kept := self._take(script):
             try:
@@ -104,7 +106,7 @@ class Keeper:
         self.folders.remove()
 
     def _start(
-        self, script: Script, file: Path, environment: Mapping[str, str], timeout_seconds: float
+        self, script: Script, file: Path | str, environment: Mapping[str, str], timeout_seconds: float
     ) -> Run:
         stamp = _stamp(script.path)
         folder = self.folders.give()

@@ -126,9 +126,9 @@ class PersonsSpool(WebhookSpool):
         line = history.note(self.clock.now(), text, **marks)
         history.append(path.with_name(log_name(path.name)), [line], sync=sync)
 
-    def _move_log_first(self, path: Path, folder: Path, wanted: str) -> str:
+    def _move_log_first(self, path: Path, target_folder: str, wanted: str) -> str:
         """Move a file's log and then the file; return the name that it got. Raises: OSError."""
-        log = path.with_name(log_name(path.name))
+        log, folder = path.with_name(log_name(path.name)), Path(target_folder)
         left = folder / log_name(wanted)
         if left.exists() and not (folder / wanted).exists():
             bring_log(left, log)  # CRASH: of an earlier command, which came to move the log and not the file

@@ -44,7 +44,7 @@ class NotSyncedError(OSError):
 class WebhookSpool(WebhookFolders):
     """One webhook's part of the spool, `<spool>/<webhook>/`, and what all who move something there need."""
 
-    _synced_days: set[Path] = field(default_factory=set, init=False, repr=False, compare=False)
+    _synced_days: set[str] = field(default_factory=set, init=False, repr=False, compare=False)
     _synced_logs: set[str] = field(default_factory=set, init=False, repr=False, compare=False)
 
     def prepare(self, states: Sequence[State] = tuple(State)) -> None:
@@ -119,17 +119,17 @@ class WebhookSpool(WebhookFolders):
         """
         self._check(verb, source)
         target_folder = self._target(verb, day)
-        log = self.where(source, log_name(file_name))
-        has_log = is_there(log)
-        is_log_due = MOVES[verb].synced and has_log and log not in self._synced_logs
+        left_log = self.where(source, log_name(file_name))
+        has_log = is_there(left_log)
+        is_log_due = MOVES[verb].synced and has_log and left_log not in self._synced_logs
         if is_log_due and not is_marked:
-            durable.sync_file(log)
-        self._synced_logs.discard(log)
-        name = free_name.rename(self.where(source, file_name), file_name, target_parent=str(target_folder))
+            durable.sync_file(left_log)
+        self._synced_logs.discard(left_log)
+        name = free_name.rename(self.where(source, file_name), file_name, target_parent=target_folder)
         # CRASH: the log is left in the folder that the file came from; `spooler.recovery` brings it after.
         if has_log:
             log = f"{target_folder}/{log_name(name)}"
-            bring_log(self.where(source, log_name(file_name)), log)
+            bring_log(left_log, log)
             self._synced_logs.discard(log)
         if MOVES[verb].synced:
             try:
@@ -155,18 +155,20 @@ class WebhookSpool(WebhookFolders):
         if state not in MOVES[verb].sources:
             raise ValueError(f"{verb} doesn't start from {state}")
 
-    def _target(self, verb: str, day: str = "") -> Path:
+    def _target(self, verb: str, day: str = "") -> str:
         """Return the folder that one of the table's moves leads to; a new day's is made. Raises: OSError."""
         state = MOVES[verb].target
         assert state is not None  # noqa: S101 - what is removed goes nowhere
-        folder = self.folder(state) / day
-        if day and not folder.is_dir():
-            folder.mkdir(durable.FOLDER_MODE, exist_ok=True)
-            self._synced_days.discard(folder)
-        # RACE: another worker, or a process that then crashed, may have made it and not synced its name.
-        if day and folder not in self._synced_days:
-            durable.sync_folder(folder.parent)
-            self._synced_days.add(folder)
+        folder = str(self.folder(state))
+        if day:
+            parent, folder = folder, f"{folder}/{day}"
+            if not os.path.isdir(folder):  # noqa: PTH112 - a text, for each notification
+                Path(folder).mkdir(durable.FOLDER_MODE, exist_ok=True)
+                self._synced_days.discard(day)
+            # RACE: another worker, or a process that then crashed, may have made it and not synced its name.
+            if day not in self._synced_days:
+                durable.sync_folder(parent)
+                self._synced_days.add(day)
         return folder
 
 

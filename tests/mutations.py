@@ -145,10 +145,10 @@ MUTATIONS = (
         "spool.py",
         (
             (
-                "            self._synced_days.discard(folder)\n",
-                "            durable.sync_folder(folder.parent)\n",
+                "                self._synced_days.discard(day)\n",
+                "                durable.sync_folder(parent)\n",
             ),
-            ("        if day and folder not in self._synced_days:\n", "        if False:\n"),
+            ("            if day not in self._synced_days:\n", "            if False:\n"),
         ),
         ("test_claiming.py::test_a_day_that_another_made_and_may_not_have_synced_is_synced_once",),
     ),
@@ -856,9 +856,9 @@ MUTATIONS = (
         (
             (
                 "        name = free_name.rename("
-                "self.where(source, file_name), file_name, target_parent=str(target_folder))\n",
+                "self.where(source, file_name), file_name, target_parent=target_folder)\n",
                 "        name, path = file_name, self.path(source, file_name)\n"
-                "        (target_folder / name).write_bytes(path.read_bytes())\n"
+                "        Path(target_folder, name).write_bytes(path.read_bytes())\n"
                 "        path.unlink()\n",
             ),
         ),

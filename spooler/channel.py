@@ -37,6 +37,7 @@ class Channel:
         self._own, self._scripts = socket.socketpair()
         self._line = b""
         self._was_reset = False
+        self._has_told = False
         self.is_open = True  # False: the script has closed its end, and will never tell
 
     @property
@@ -94,6 +95,8 @@ class Channel:
 
     def was_left_unread(self) -> bool:
         """Say whether a script that has ended didn't read the last line to its end: nobody acted on it."""
+        if not self._has_told:
+            return False
         with suppress(BlockingIOError):
             try:
                 # What it wrote in the end comes before what became of our line.
@@ -111,6 +114,7 @@ class Channel:
     def tell(self, file: str, environment: Mapping[str, str]) -> bool:
         """Send a notification; False if it can't be: the script is gone, or no text of JSON says it."""
         line = json.dumps({"file": file, "environment": dict(environment)}, ensure_ascii=False) + "\n"
+        self._has_told = True
         try:
             message = line.encode()  # a file's name may be no UTF-8
             return self._own.send(message) == len(message)

@@ -151,8 +151,12 @@ def opened_file(path: Path | str) -> Iterator[int]:
 def read_all(descriptor: int, expected_bytes: int) -> bytes:
     """Return all that is left to read in a file, however large it is meanwhile. Raises: OSError."""
     # What `open` makes of a descriptor asks the kernel five times as much, for each of many small files.
-    chunks = []
-    while chunk := os.read(descriptor, max(expected_bytes, 1 << 12)):
+    at_once = max(expected_bytes + 1, 1 << 12)
+    content = os.read(descriptor, at_once)
+    if len(content) == expected_bytes:  # as much as was expected, and less than was asked for: its end
+        return content
+    chunks = [content]
+    while chunk := os.read(descriptor, at_once):
         chunks.append(chunk)
     return b"".join(chunks)
 
@@ -186,8 +190,11 @@ def rename(
 
 def sync_folder(path: Path | str) -> None:
     """Bring a folder's names onto the disk. Raises: OSError."""
-    with opened_folder(path) as descriptor:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
         os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def sync_file(path: Path | str) -> None:

@@ -72,9 +72,8 @@ def note(at: datetime, text: str, **marks: int | bool | str) -> Line:
 def append(path: Path | str, lines: Iterable[Line], *, sync: bool = False) -> None:
     """Append lines to the log at `path`, which is made if it isn't there. Raises: OddLogError, OSError."""
     content = b"".join(_encode(line) for line in lines)
-    descriptor = _open_regular(str(path), os.O_RDWR | os.O_APPEND | os.O_CREAT)
+    descriptor, size = _open_regular(str(path), os.O_RDWR | os.O_APPEND | os.O_CREAT)
     try:
-        size = os.fstat(descriptor).st_size
         # CRASH: the last line may be torn; a line break keeps it from spoiling this one.
         if size and os.pread(descriptor, 1, size - 1) != b"\n":
             content = b"\n" + content
@@ -91,7 +90,7 @@ def read(path: Path | str) -> list[Line]:
     Raises: OddLogError, OSError.
     """
     try:
-        descriptor = _open_regular(str(path), os.O_RDONLY)
+        descriptor, _size = _open_regular(str(path), os.O_RDONLY)
     except FileNotFoundError:
         return []
     with open(descriptor, "rb") as file:  # noqa: PTH123 - a descriptor has no path
@@ -99,15 +98,17 @@ def read(path: Path | str) -> list[Line]:
     return [line for line in map(_decode, content.split(b"\n")) if line is not None]
 
 
-def _open_regular(path: str, flags: int) -> int:
+def _open_regular(path: str, flags: int) -> tuple[int, int]:
+    """Return a descriptor and the size. Raises: OddLogError, OSError."""
     try:
         descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, MODE)
     except OSError as error:
         if error.errno in {errno.ELOOP, errno.EISDIR, errno.ENXIO}:  # a link, a folder, a socket
             raise OddLogError(errno.EINVAL, "is no regular file", path) from None
         raise
-    if stat.S_ISREG(os.fstat(descriptor).st_mode):
-        return descriptor
+    status = os.fstat(descriptor)
+    if stat.S_ISREG(status.st_mode):
+        return descriptor, status.st_size
     os.close(descriptor)
     raise OddLogError(errno.EINVAL, "is no regular file", path)
 
@@ -150,6 +151,8 @@ class Progress:
     @classmethod
     def of(cls, lines: Sequence[Line]) -> "Progress":
         """Work out the progress from the lines of a log."""
+        if not lines:
+            return _NOTHING_YET
         current, by_person = _current(lines)
         readmitted = any(line.get("readmitted") is True for line in lines)
         answered = frozenset(
@@ -161,6 +164,9 @@ class Progress:
         # After a script that answered 0 the same attempt goes on with the next script.
         same = counted[-1].get("exit") == 0 or _is_free(counted)
         return cls(counted[-1]["attempt"] + (0 if same else 1), answered, by_person, readmitted)
+
+
+_NOTHING_YET = Progress()
 
 
 def _is_free(counted: Sequence[Line]) -> bool:

@@ -21,6 +21,7 @@ class Output:
         self._pipe = process.stdout
         os.set_blocking(self._pipe.fileno(), False)
         self._end = bytearray()
+        self._has_ended = False  # nobody can write any more
 
     def fileno(self) -> int:
         return self._pipe.fileno()
@@ -33,10 +34,13 @@ class Output:
             return 1
         self._end += chunk
         del self._end[:-OUTPUT_BYTES]
+        self._has_ended = not chunk
         return len(chunk)
 
     def drain(self) -> None:
         """Take what is in the pipe."""
+        if self._has_ended:
+            return
         with contextlib.suppress(BlockingIOError):
             for _ in range(_DRAIN_BYTES // _READ_BYTES):
                 chunk = os.read(self._pipe.fileno(), _READ_BYTES)

@@ -10,7 +10,16 @@ import disks
 import pytest
 from conftest import durable_calls, full_disk, tree
 
-from spooler.durable import NewFile, create, opened_folder, rename, sync_folder, write_hidden
+from spooler.durable import (
+    NewFile,
+    create,
+    opened_file,
+    opened_folder,
+    read_all,
+    rename,
+    sync_folder,
+    write_hidden,
+)
 
 
 def open_descriptors() -> list[str]:
@@ -177,6 +186,17 @@ def test_what_is_no_folder_is_not_opened_as_one(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(NotADirectoryError):
         sync_folder(tmp_path / "file")
+
+
+@pytest.mark.parametrize("size", [0, 1, 4095, 4096, 4097, 10_000])
+@pytest.mark.parametrize("error_bytes", [-1, 0, 1])
+def test_all_of_a_file_is_read_whatever_size_was_expected(
+    tmp_path: Path, size: int, error_bytes: int
+) -> None:
+    (tmp_path / "file").write_bytes(content := bytes(range(250)) * 40)
+    os.truncate(tmp_path / "file", size)
+    with opened_file(tmp_path / "file") as descriptor:
+        assert read_all(descriptor, max(0, size + error_bytes)) == content[:size]
 
 
 def test_no_descriptor_stays_open(tmp_path: Path) -> None:

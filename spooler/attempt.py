@@ -11,14 +11,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from structlog.typing import FilteringBoundLogger
+
 from spooler import durable, history, measures, running
 from spooler.claiming import ProcessorsSpool
 from spooler.config import Webhook
 from spooler.dropins import Script
 from spooler.keeper import Keeper
 from spooler.living import Run
-from spooler.log import get_logger
-from spooler.name import Name, identify
+from spooler.name import Name
 from spooler.notification import Notification
 from spooler.outcome import Done, Outcome, Release, of_exit
 from spooler.scripts import Runner, Stop
@@ -29,8 +30,23 @@ _INHERITED = ("PATH", "HOME", "LANG", "TZ")
 
 
 @dataclass(slots=True)
+class InHand:
+    """What an attempt is made at.
+
+    file_name: of the file in `processing/`. attempt: its number. seat: for its marks, which it keeps until
+    what came of it is on the disk. log: tells of it.
+    """
+
+    file_name: str
+    notification: Notification
+    attempt: int
+    seat: running.Seat
+    log: FilteringBoundLogger
+
+
+@dataclass(slots=True)
 class Attempt:
-    """What an attempt works with; `file_name` is that of a file in `processing/`.
+    """What attempts are made with.
 
     keeper: has scripts stay alive; without one each is started anew.
     """
@@ -54,18 +70,8 @@ class Attempt:
         self.seats.remove()
         self.folders.remove()
 
-    def run(
-        self,
-        seat: running.Seat,
-        file_name: str,
-        notification: Notification,
-        attempt: int,
-        scripts: Sequence[Script],
-    ) -> Outcome:
-        """Run the scripts that are left.
-
-        seat: one that the notification keeps until what came of it is on the disk. After `Done` that is still
-            to be done, by the move that follows.
+    def run(self, hand: InHand, scripts: Sequence[Script]) -> Outcome:
+        """Run the scripts that are left. After `Done`, what came of it is synced by the move that follows.
 
         Raises: OSError if one could not be marked; then it didn't start.
         """
@@ -74,32 +80,20 @@ class Attempt:
                 return Release("spooler stops")
             if self.spool.paused:
                 return Release("paused")
-            outcome = self._run_one(
-                seat, file_name, notification, attempt, script, is_last=script is scripts[-1]
-            )
+            outcome = self._run_one(hand, script, is_last=script is scripts[-1])
             if not isinstance(outcome, Done):
                 return outcome
         return Done()
 
-    def _run_one(
-        self,
-        seat: running.Seat,
-        file_name: str,
-        notification: Notification,
-        attempt: int,
-        script: Script,
-        *,
-        is_last: bool,
-    ) -> Outcome:
+    def _run_one(self, hand: InHand, script: Script, *, is_last: bool) -> Outcome:
         at = history.iso(self.spool.clock.now())
-        mark = running.Mark(at, attempt, script.name, script.version)
-        seat.mark(file_name, mark)
+        mark = running.Mark(at, hand.attempt, script.name, script.version)
+        hand.seat.mark(hand.file_name, mark)
         # CRASH: from here on the mark tells recovery which attempt was cut short.
-        log = get_logger().bind(webhook=self.webhook.name, id=identify(file_name, notification.id))
-        run = self._execute(file_name, notification, attempt, script)
+        run = self._execute(hand, script)
         line = {
             "at": at,
-            "attempt": attempt,
+            "attempt": hand.attempt,
             "script": script.name,
             "exit": run.exit,
             "seconds": round(run.seconds, 3),
@@ -112,24 +106,24 @@ class Attempt:
         try:
             # Synced, so that a power cut in the next script doesn't have this one run again. After the last
             # one the file is moved for good, and all of that gets onto the disk in one go.
-            self.spool.record(State.PROCESSING, file_name, line, sync=not is_settled)
+            self.spool.record(State.PROCESSING, hand.file_name, line, sync=not is_settled)
         except OSError as error:
             # The script has run: what came of it still counts, though nobody can read of it.
-            log.error("no log line", file=file_name, reason=error.strerror)  # noqa: TRY400 - a full disk
+            hand.log.error("no log line", file=hand.file_name, reason=error.strerror)  # noqa: TRY400 - a full disk
         measures.SCRIPT_SECONDS.observe(run.seconds, self.webhook.name, script.name)
         measures.SCRIPT_EXITS.count(self.webhook.name, script.name, str(run.exit))
-        log.info(
+        hand.log.info(
             "script ended",
             script=script.name,
-            attempt=attempt,
+            attempt=hand.attempt,
             exit=run.exit,
             seconds=round(run.seconds, 3),
         )
         return outcome
 
-    def _execute(self, file_name: str, notification: Notification, attempt: int, script: Script) -> Run:
-        path = self.spool.where(State.PROCESSING, file_name)
-        environment = self._environment(path, file_name, notification, attempt)
+    def _execute(self, hand: InHand, script: Script) -> Run:
+        path = self.spool.where(State.PROCESSING, hand.file_name)
+        environment = self._environment(hand, path)
         if self.keeper is not None:
             return self.keeper.run(script, path, environment, self.webhook.processing.timeout)
         with self.folders.given() as folder, durable.opened_file(path) as body:
@@ -141,14 +135,13 @@ class Attempt:
                 timeout_seconds=self.webhook.processing.timeout,
             )
 
-    def _environment(
-        self, path: str, file_name: str, notification: Notification, attempt: int
-    ) -> Mapping[str, str]:
+    def _environment(self, hand: InHand, path: str) -> Mapping[str, str]:
         """Return all that a script's environment holds.
 
         TRUST: of what came over the network only texts of harmless characters, and never as an argument.
         """
-        received, identifier, kind = _identity(file_name, notification)
+        received, identifier, kind = _identity(hand.file_name, hand.notification)
+        received = received or self.spool.received(State.PROCESSING, hand.file_name)
         if not self._inherited:  # it stays as it is for as long as spooler runs
             names = (*_INHERITED, *self.webhook.processing.environment)
             self._inherited.update({name: os.environ[name] for name in names if name in os.environ})
@@ -158,11 +151,11 @@ class Attempt:
             "SPOOLER_WEBHOOK": self.webhook.name,
             "SPOOLER_ID": identifier,
             "SPOOLER_TYPE": kind,
-            "SPOOLER_CONTACT": notification.contact,
-            "SPOOLER_RECEIVED": history.iso(received or self.spool.received(State.PROCESSING, file_name)),
-            "SPOOLER_ATTEMPT": str(attempt),
+            "SPOOLER_CONTACT": hand.notification.contact,
+            "SPOOLER_RECEIVED": history.iso(received),
+            "SPOOLER_ATTEMPT": str(hand.attempt),
             "SPOOLER_MAX_ATTEMPTS": str(self.webhook.processing.max_attempts),
-            "SPOOLER_TEST": "1" if notification.is_test else "0",
+            "SPOOLER_TEST": "1" if hand.notification.is_test else "0",
         }
 
 

@@ -17,7 +17,7 @@ from functools import partial
 from structlog.typing import FilteringBoundLogger
 
 from spooler import dropins, history, measures, recovery
-from spooler.attempt import Attempt
+from spooler.attempt import Attempt, InHand
 from spooler.claiming import ProcessorsSpool
 from spooler.config import Webhook
 from spooler.finished import REPEATS, FinishedIds
@@ -77,7 +77,8 @@ class Turn:
         log.info("claimed", file=name, source=state.value, attempt=progress.attempt, note=word or None)
         with self.attempt.seats.taken() as seat:
             try:
-                outcome = self._decide(seat, name, notification, progress)
+                hand = InHand(name, notification, progress.attempt, seat, log)
+                outcome = self._decide(hand, progress)
                 return self._settle(seat, name, outcome, progress, log)
             except OSError as error:
                 if not self.spool.path(State.PROCESSING, name).exists():
@@ -103,7 +104,8 @@ class Turn:
         self.spool.record(state, name, history.note(self.spool.clock.now(), text, anew=True))
         return Progress(by_person=True), text
 
-    def _decide(self, seat: Seat, name: str, notification: Notification, progress: Progress) -> Outcome:
+    def _decide(self, hand: InHand, progress: Progress) -> Outcome:
+        name, notification = hand.file_name, hand.notification
         if notification.problem:
             return GiveUp(notification.problem)
         if notification.is_test and self.webhook.processing.test_notifications == "skip":
@@ -114,18 +116,18 @@ class Turn:
                 text = f"a repeat of {original.name}: no script was run"
                 self._note(name, text, **{REPEATS: original.name})
                 return Done()
-        return self._run_scripts(seat, name, notification, progress)
+        return self._run_scripts(hand, progress)
 
-    def _run_scripts(self, seat: Seat, name: str, notification: Notification, progress: Progress) -> Outcome:
-        parsed = Name.parse(name)
-        kind = parsed.type if parsed else notification.type
+    def _run_scripts(self, hand: InHand, progress: Progress) -> Outcome:
+        parsed = Name.parse(hand.file_name)
+        kind = parsed.type if parsed else hand.notification.type
         scripts = dropins.find(self.webhook.processors, kind)
         if not scripts:
             return Done(f"there is no script for {kind}: nothing was run")
         left = [script for script in scripts if (script.name, script.version) not in progress.answered]
         if left and progress.attempt > self.webhook.processing.max_attempts:
             return GiveUp(f"none of {self.webhook.processing.max_attempts} attempts is left")
-        return self.attempt.run(seat, name, notification, progress.attempt, left)
+        return self.attempt.run(hand, left)
 
     def _settle(
         self, seat: Seat, name: str, outcome: Outcome, progress: Progress, log: FilteringBoundLogger

@@ -284,7 +284,7 @@ MUTATIONS = (
         ONCE,
         "a mark is cleared before what its last script did is on the disk",
         "attempt.py",
-        (("        measures.SCRIPT_SECONDS", "        seat.clear()\n        measures.SCRIPT_SECONDS"),),
+        (("        measures.SCRIPT_SECONDS", "        hand.seat.clear()\n        measures.SCRIPT_SECONDS"),),
         (_LAST_TOGETHER,),
     ),
     Mutation(
@@ -383,7 +383,7 @@ MUTATIONS = (
         ONCE,
         "what came of a run isn't synced before the next script starts",
         "attempt.py",
-        (("file_name, line, sync=not is_settled)", "file_name, line)"),),
+        (("hand.file_name, line, sync=not is_settled)", "hand.file_name, line)"),),
         (_POWER_LOSS_RUNNING,),
     ),
     Mutation(

@@ -29,7 +29,7 @@ _SLOW_FOLDER_SYNC = (
     "        os.fsync(folder)\n    except OSError as error:\n",
     "        __import__('time').sleep(0.3)\n        os.fsync(folder)\n    except OSError as error:\n",
 )
-_RECORD_SYNCED = "self.spool.record(State.PROCESSING, file_name, line, sync=not is_settled)"
+_RECORD_SYNCED = "self.spool.record(State.PROCESSING, hand.file_name, line, sync=not is_settled)"
 CASES = (
     Broken("as it is (receive)", "receive"),
     Broken("no sync of the file", "receive", changes=(NO_FILE_SYNC,), breaks=(TORN, LOST)),

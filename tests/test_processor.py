@@ -24,13 +24,13 @@ from running_service import make_site
 from whole_spool import WholeSpool
 
 from spooler import config, history
+from spooler.attempt import InHand
 from spooler.errors import SpoolUnusableError
 from spooler.lock import ProcessorLock
 from spooler.name import log_name
 from spooler.notification import Notification
 from spooler.outcome import Outcome
 from spooler.processor import Processor
-from spooler.running import Seat
 from spooler.state import State
 from spooler.turn import Settled, Turn
 from spooler.watcher import Watcher
@@ -725,12 +725,10 @@ def test_a_defect_in_a_turn_costs_an_attempt_and_holds_nobody_up_for_ever(
     defects = [ZeroDivisionError()]
     decide = Turn._decide
 
-    def broken(
-        turn: Turn, seat: Seat, name: str, notification: Notification, progress: history.Progress
-    ) -> Outcome:
+    def broken(turn: Turn, hand: InHand, progress: history.Progress) -> Outcome:
         if defects:
             raise defects.pop()
-        return decide(turn, seat, name, notification, progress)
+        return decide(turn, hand, progress)
 
     monkeypatch.setattr(Turn, "_decide", broken)
     with processing(path):

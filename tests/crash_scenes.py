@@ -7,6 +7,7 @@ start after the kill, with what is checked then.
 import contextlib
 import http.client
 import re
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from running_service import Site, children_of, post, wait_until
 from spooler.acceptors import _THREADS as _ACCEPTORS
 from spooler.notification import Notification
 from spooler.storing import ReceiversSpool
+from spooler.work_folder import _APART_SECONDS
 
 _WARM_UP = Sent("good-warm-up", make_body("good-warm-up", 1))
 _LISTINGS = 3  # of processing/, and when that is empty of incoming/ and retry/; then comes the first claim
@@ -127,6 +129,7 @@ def play_turn(kind: str) -> Play:
         before = processor.threads()
         _store(site, _WARM_UP)
         wait_until(lambda: processor.log().count("event=done") == 1, "the first notification is done")
+        time.sleep(2 * _APART_SECONDS)  # now its working folder needn't be listed, however soon it goes on
         threads = [thread for thread in processor.threads() if thread not in before]
         older = Sent(f"{kind}-1", make_body(f"{kind}-1", 7))
         younger = Sent("good-2", make_body("good-2", 7), after=older.id)

@@ -157,6 +157,16 @@ MUTATIONS = (
         "a move isn't synced",
         "spool.py",
         (("            durable.sync_folder(target_folder)\n", "            pass\n"),),
+        (_MOVES,),
+    ),
+    Mutation(
+        KEPT,
+        "neither a move nor the log that it brought along is synced",
+        "spool.py",
+        (
+            ("                        durable.sync_file(log)\n", "                        pass\n"),
+            ("                    durable.sync_folder(target_folder)\n", "                    pass\n"),
+        ),
         (_MOVES, _POWER_LOSS_RUNNING),
     ),
     Mutation(

@@ -20,8 +20,9 @@ from spooler.name import HIDDEN
 _PREFIX = HIDDEN + "work-"
 
 
-# Two changes so far apart have different times: those are as fine as the kernel's tick, 10 ms at most.
-_APART_SECONDS = 0.1
+# Two changes so far apart have different times: those are as fine as the kernel's tick, 10 ms at most, or as
+# what the file system keeps of them, which is whole seconds on an ext4 with small inodes, and two on FAT.
+_APART_SECONDS = 2.1
 
 
 @dataclass(slots=True)

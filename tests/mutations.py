@@ -390,6 +390,13 @@ MUTATIONS = (
         ("test_work_folder.py::test_what_was_done_in_the_same_tick_that_the_folder_was_made_in_is_seen",),
     ),
     Mutation(
+        TRUE,
+        "what is left in a working folder within the second that it was made in is overlooked, where times are whole",
+        "work_folder.py",
+        (("_APART_SECONDS = 2.1\n", "_APART_SECONDS = 0.1\n"),),
+        ("test_work_folder.py::test_what_was_done_in_the_same_second_is_seen_where_times_are_whole_seconds",),
+    ),
+    Mutation(
         ONCE,
         "what came of a run isn't synced before the next script starts",
         "attempt.py",

@@ -9,6 +9,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import disks
 import pytest
 from conftest import tree
 
@@ -107,6 +108,21 @@ def test_what_was_done_in_the_same_tick_that_the_folder_was_made_in_is_seen(
     (folder / "file").touch()
     with folders.given() as folder:
         assert tree(folder) == {}
+
+
+@pytest.mark.skipif(bool(disks.why_not("ext4")), reason=disks.why_not("ext4"))
+def test_what_was_done_in_the_same_second_is_seen_where_times_are_whole_seconds(tmp_path: Path) -> None:
+    image = disks.make_image(tmp_path / "image", "ext4", "-I", "128")  # no room for more in its inodes
+    with disks.mounted(image, tmp_path / "mount") as processing:
+        folders = WorkFolders(processing)
+        time.sleep(1.05 - time.time() % 1)  # a second has just begun
+        with folders.given() as folder:
+            assert folder.stat().st_ctime_ns % 1_000_000_000 == 0
+        time.sleep(0.3)
+        with folders.given() as folder:
+            (folder / "file").touch()
+        with folders.given() as folder:
+            assert tree(folder) == {}
 
 
 def test_removing_the_working_folder_leaves_alone_what_a_link_in_it_points_to(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ Does not promise: that anybody reads it.
 Source: sd_notify(3), sd_watchdog_enabled(3).
 """
 
+import math
 import os
 import socket
 import time
@@ -16,13 +17,17 @@ _BEAT_SECONDS = 1.0  # more often than that nobody needs to hear of us
 
 
 class ServiceManager:
-    """What started this process, where that wants to be told."""
+    """What started this process, where that wants to be told.
+
+    beat_within_seconds: how long after a beat the next one is wanted at the latest.
+    """
 
     def __init__(self) -> None:
         """Take the manager's address from the environment, if there is one."""
         address = os.environ.pop("NOTIFY_SOCKET", "")
-        for variable in ("WATCHDOG_USEC", "WATCHDOG_PID"):  # we beat more often than our units ask
-            os.environ.pop(variable, None)
+        self.beat_within_seconds = _asked_for(
+            os.environ.pop("WATCHDOG_USEC", ""), os.environ.pop("WATCHDOG_PID", "")
+        )
         self._address = f"\0{address[1:]}" if address.startswith("@") else address
         self.is_ready = False  # whether it has been told so
         self._status = ""
@@ -70,6 +75,16 @@ class ServiceManager:
             wire.setblocking(False)
             wire.connect(self._address)
             wire.sendall("\n".join(lines).encode("utf-8", "replace"))
+
+
+def _asked_for(microseconds: str, process: str) -> float:
+    """Return the half of what the manager waits for a beat: whoever changed a unit may have it be short."""
+    try:
+        if process and int(process) != os.getpid():
+            return math.inf  # it is our parent's
+        return max(_BEAT_SECONDS, int(microseconds) / 2_000_000)
+    except ValueError:
+        return math.inf
 
 
 def _one_line(text: str) -> str:

@@ -27,7 +27,7 @@ _PR_SET_PDEATHSIG = 1
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 _AGAIN_AFTER_SECONDS = 1.0
 _FIRST_LOOK_SECONDS = 1.0  # at the children's pulses, until all have begun: somebody waits for that
-_LOOK_SECONDS = 5.0  # from then on, for what the service manager shows; its watchdog asks for less
+_LOOK_SECONDS = 5.0  # from then on, for what the service manager shows, unless its watchdog asks for more
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,9 @@ class Supervisor:
 
     def _pause_seconds(self) -> float:
         """Return how long there is nothing to do for, if no signal comes."""
-        look = _LOOK_SECONDS if self._manager.is_ready else _FIRST_LOOK_SECONDS
+        look = _FIRST_LOOK_SECONDS
+        if self._manager.is_ready:
+            look = min(_LOOK_SECONDS, self._manager.beat_within_seconds)
         if self._stopping:
             return look
         now = time.monotonic()

@@ -1433,6 +1433,13 @@ MUTATIONS = (
     ),
     Mutation(
         PROMPT,
+        "a watchdog that is shorter than the shipped units' isn't heeded",
+        "supervisor.py",
+        (("min(_LOOK_SECONDS, self._manager.beat_within_seconds)", "_LOOK_SECONDS"),),
+        ("test_notify.py::test_a_watchdog_that_an_administrator_made_short_is_heeded",),
+    ),
+    Mutation(
+        PROMPT,
         "a child that hangs is found out at the parent's next look",
         "supervisor.py",
         (("min([look, *starts, *hung])", "min([look, *starts])"),),

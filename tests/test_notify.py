@@ -1,10 +1,13 @@
 """What a service manager is told, heard on a real socket like its own."""
 
+import math
 import os
 import signal
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -132,6 +135,39 @@ def test_a_service_is_ready_beats_reloads_and_ends(tmp_path: Path, manager: Mana
             manager.hear_until("READY=1")
         assert service.stop() == 0
         manager.hear_until("STOPPING=1")
+
+
+@pytest.mark.parametrize("command", ["receive", "run"])
+def test_a_watchdog_that_an_administrator_made_short_is_heeded(
+    tmp_path: Path, manager: Manager, command: str
+) -> None:
+    site = make_site(tmp_path / "site")
+    with running(site, command, environment={"WATCHDOG_USEC": "3000000"}) as service:
+        beats = []
+        for _ in range(3):
+            manager.hear_until("WATCHDOG=1")
+            beats.append(time.monotonic())
+        assert service.stop() == 0
+    assert max(later - earlier for earlier, later in pairwise(beats)) < 3
+
+
+@pytest.mark.parametrize(
+    ("microseconds", "process", "seconds"),
+    [
+        ("30000000", "", 15),
+        ("30000000", "ours", 15),
+        ("30000000", "1", math.inf),
+        ("1", "", 1),
+        ("", "", math.inf),
+        ("soon", "", math.inf),
+    ],
+)
+def test_how_soon_the_next_beat_is_wanted_is_what_the_manager_says(
+    monkeypatch: pytest.MonkeyPatch, microseconds: str, process: str, seconds: float
+) -> None:
+    monkeypatch.setenv("WATCHDOG_USEC", microseconds)
+    monkeypatch.setenv("WATCHDOG_PID", str(os.getpid()) if process == "ours" else process)
+    assert ServiceManager().beat_within_seconds == seconds
 
 
 def test_the_status_counts(tmp_path: Path, manager: Manager) -> None:

@@ -198,8 +198,8 @@ def sync_folder(path: Path | str) -> None:
 
 
 def sync_file(path: Path | str) -> None:
-    """Bring a file's content onto the disk. Raises: OSError."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    """Bring a file's content onto the disk; what is a pipe isn't waited for. Raises: OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
     finally:

@@ -374,6 +374,18 @@ MUTATIONS = (
     ),
     Mutation(
         TRUE,
+        "a pipe in the place of a log is waited for",
+        "durable.py",
+        (
+            (
+                "os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC",
+                "os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC",
+            ),
+        ),
+        ("test_turn.py::test_a_log_in_whose_place_a_script_puts_something_else_holds_nothing_up",),
+    ),
+    Mutation(
+        TRUE,
         "a script is given the working folder of the one before as that has left it",
         "work_folder.py",
         (

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from conftest import FakeClock, durable_calls, full_disk, wait_until, write_config, write_script
+from running_service import PATIENCE_SECONDS
 from structlog.testing import capture_logs
 from whole_spool import WholeSpool
 
@@ -999,6 +1000,17 @@ def test_one_whose_log_cannot_follow_it_is_still_known_to_be_there(desk: Desk) -
     desk.spool.record(IN, name, history.note(desk.clock.now(), "a line", released=True))
     (desk.spool.path(PROCESSING, log_name(name))).mkdir()
     assert desk.take(name) == Settled(PROCESSING, name)
+
+
+@pytest.mark.parametrize("instead", ["mkfifo", "mkdir", "ln -s /dev/zero"])
+def test_a_log_in_whose_place_a_script_puts_something_else_holds_nothing_up(desk: Desk, instead: str) -> None:
+    desk.script("10-x", f'log="${{SPOOLER_FILE%.json}}.log"; rm -f "$log"; {instead} "$log"')
+    name = desk.store()
+    thread = threading.Thread(target=desk.take, args=(name,), daemon=True)
+    thread.start()
+    thread.join(PATIENCE_SECONDS)
+    assert not thread.is_alive()
+    assert desk.where(name) == [DONE]
 
 
 def test_the_journal_names_a_hand_named_file_by_the_id_in_its_body(tmp_path: Path, clock: FakeClock) -> None:

@@ -179,7 +179,7 @@ class WebhookQueue:
         finally:
             self._suspects.update(found.taken_up)
         for name, counted in found.left.items():
-            self._stuck[name] = _Stuck(None, crashed=True, counted=counted)
+            self._stuck[name] = _Stuck(None, crashed=True, counted=counted, told=True)
 
     def _take_up_stuck(self) -> None:
         for name, stuck in sorted(self._stuck.items()):
@@ -190,7 +190,9 @@ class WebhookQueue:
                         self._stuck[name] = stuck._replace(counted=True)
                     now_named = recovery.put_back(self._spool, name)
                 except recovery.ONE_FILES_ERRORS as error:
-                    self._intake.report(name, str(error), self._spool.identify(State.PROCESSING, name))
+                    if not stuck.told:
+                        self._intake.report(name, str(error), self._spool.identify(State.PROCESSING, name))
+                    self._stuck[name] = self._stuck[name]._replace(told=True)
                     continue
                 if stuck.crashed:
                     self._suspects.add(now_named)
@@ -211,8 +213,10 @@ class _Stuck(NamedTuple):
     """What an error left in `processing/`.
 
     known_as: its name in the backlog. crashed: nobody knows what was done. counted: its log says so already.
+    told: that it is left alone was logged.
     """
 
     known_as: str | None
     crashed: bool
     counted: bool
+    told: bool = False

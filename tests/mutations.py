@@ -373,6 +373,13 @@ MUTATIONS = (
         ),
     ),
     Mutation(
+        CLEAR,
+        "what has to stay in processing/ is told of at each look",
+        "webhook_queue.py",
+        (("._replace(told=True)", "._replace(told=False)"), (", told=True)\n", ")\n")),
+        ("test_processor.py::test_one_that_has_to_stay_in_processing_is_told_of_once",),
+    ),
+    Mutation(
         TRUE,
         "a pipe in the place of a log is waited for",
         "durable.py",

@@ -714,6 +714,24 @@ def test_one_that_a_crash_left_beside_an_odd_log_is_counted_once_and_suspected_w
     assert [line.get("attempt") for line in bench.spool.log_lines(IN, name)] == [None, 1]
 
 
+@pytest.mark.parametrize("crashed", [False, True])
+def test_one_that_has_to_stay_in_processing_is_told_of_once(
+    bench: Bench, logged: Entries, crashed: bool
+) -> None:
+    name = bench.store()
+    if not crashed:
+        bench.look()
+        bench.queue.take(name)
+    bench.spool.claim(IN, name)
+    bench.spool.path(PROCESSING, log_name(name)).mkdir()
+    if not crashed:
+        bench.queue.settle(name, Settled(PROCESSING, name))
+    for _ in range(3):
+        bench.clock.advance(LOOK_SECONDS)
+        assert bench.look() is None
+    assert [entry["event"] for entry in logged] == ["left alone"]
+
+
 def test_a_defect_in_a_turn_costs_an_attempt_and_holds_nobody_up_for_ever(
     tmp_path: Path, logged: Entries, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,9 +2,10 @@
 
 Owns: those moves of the table in `spooler.state`.
 Promises: as `spooler.spool`; what is settled, waits for another attempt or goes back survives a power cut.
-What is claimed is on the disk, be it where it was claimed, so that no attempt is made at what a power cut
-would take.
-Does not promise: to know when a notification is due, or what a log's lines say.
+The name of what is claimed is on the disk, be it where it was claimed, so that no attempt is made at what a
+power cut would take.
+Does not promise: to know when a notification is due, or what a log's lines say. That the content of a file
+which a person has put there is on the disk.
 """
 
 import os

@@ -75,7 +75,8 @@ _FINISHED_FOR_GOOD = (
     "test_what_had_only_just_been_finished_is_so_for_good_and_tells_if_its_last_line_was_lost"
 )
 _POWER_LOSS_RUNNING = f"{_POWER_LOSS}[run-ext4-record]"
-_NO_SCRIPT_AHEAD = "test_power_loss.py::test_no_script_runs_for_what_a_power_cut_would_take"
+_POWER_LOSS_SLOW = "test_power_loss.py::test_on_a_slow_disk_too_what_was_promised_is_there_after_a_power_cut"
+_NOTED_BEFORE = "test_turn.py::test_a_note_that_no_mark_vouches_for_is_on_the_disk_before_the_file_moves"
 _MOVES = "test_claiming.py::test_a_legal_move_brings_file_and_log_into_the_folder_that_the_table_names"
 
 _TRIED_AGAIN = (
@@ -261,8 +262,8 @@ MUTATIONS = (
         "claiming.py",
         (("        if state is State.INCOMING:\n", "        if False:\n"),),
         (
-            f"{_NO_SCRIPT_AHEAD}[run-ext4]",
-            f"{_NO_SCRIPT_AHEAD}[run-xfs]",
+            f"{_POWER_LOSS_SLOW}[run-ext4]",
+            f"{_POWER_LOSS_SLOW}[run-xfs]",
             f"{_MOVES}[without a log-claim-incoming]",
         ),
     ),
@@ -316,7 +317,31 @@ MUTATIONS = (
         "a note that no mark vouches for gets onto the disk after its file has moved",
         "turn.py",
         (("is_marked=seat.is_marked)", "is_marked=True)"),),
-        ("test_turn.py::test_a_note_that_no_mark_vouches_for_is_on_the_disk_before_the_file_moves",),
+        (_NOTED_BEFORE, f"{_POWER_LOSS_SLOW}[run-ext4]"),
+    ),
+    Mutation(
+        TRUE,
+        "why a notification was given up gets onto the disk after it has moved",
+        "claiming.py",
+        (
+            (
+                'self._move("give_up", State.PROCESSING, file_name)',
+                'self._move("give_up", State.PROCESSING, file_name, is_marked=True)',
+            ),
+        ),
+        (f"{_NOTED_BEFORE}[given up]", f"{_NOTED_BEFORE}[no JSON]", f"{_POWER_LOSS_SLOW}[run-ext4]"),
+    ),
+    Mutation(
+        ONCE,
+        "that a pause has put a notification back gets onto the disk after it has moved",
+        "claiming.py",
+        (
+            (
+                'self._move("release", State.PROCESSING, file_name)',
+                'self._move("release", State.PROCESSING, file_name, is_marked=True)',
+            ),
+        ),
+        (f"{_NOTED_BEFORE}[paused between two scripts]", f"{_POWER_LOSS_SLOW}[run-ext4]"),
     ),
     Mutation(
         ONCE,
@@ -326,7 +351,7 @@ MUTATIONS = (
             ("if is_log_due and not is_marked:", "if False:"),
             ("if is_log_due and is_marked:", "if is_log_due:"),
         ),
-        ("test_turn.py::test_a_note_that_no_mark_vouches_for_is_on_the_disk_before_the_file_moves", _MOVES),
+        (_NOTED_BEFORE, _MOVES, f"{_POWER_LOSS_SLOW}[run-ext4]"),
     ),
     Mutation(
         ONCE,

@@ -5,7 +5,7 @@ Owns: the changes of the source, and what has to be found: the one table.
 
 from dataclasses import dataclass
 
-from power_promises import LOST, REPEATED, TORN, UNCOUNTED, UNSETTLED
+from power_promises import LOST, REPEATED, TORN, UNCOUNTED, UNSETTLED, UNTOLD
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,8 @@ _SLOW_FOLDER_SYNC = (
     "        os.fsync(folder)\n    except OSError as error:\n",
     "        __import__('time').sleep(0.3)\n        os.fsync(folder)\n    except OSError as error:\n",
 )
+_OPEN_FILE = "    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)\n    try:\n"
+_SLOW_FILE_SYNC = (_OPEN_FILE, f"{_OPEN_FILE}        __import__('time').sleep(0.3)\n")
 _RECORD_SYNCED = "self.spool.record(State.PROCESSING, hand.file_name, line, sync=not is_settled)"
 CASES = (
     Broken("as it is (receive)", "receive"),
@@ -36,8 +38,9 @@ CASES = (
     Broken("no sync of the folder", "receive", changes=(NO_FOLDER_SYNC,), breaks=(LOST,)),
     Broken("no sync at all", "receive", changes=(NO_FILE_SYNC, NO_FOLDER_SYNC), breaks=(LOST, TORN)),
     Broken("as it is (run)"),
-    # The name is there, and found, before it is on the disk; no script may run ahead of that.
-    Broken("slow (run)", changes=(_SLOW_FOLDER_SYNC,), ways=("record",)),
+    # The name is there, and found, before it is on the disk; no script may run ahead of that. Nor may a move
+    # get onto the disk, with what others sync, ahead of the log that says why.
+    Broken("slow (run)", changes=(_SLOW_FOLDER_SYNC, _SLOW_FILE_SYNC), ways=("record",)),
     Broken(
         "the mark of a run isn't synced",
         module="running.py",
@@ -64,6 +67,16 @@ CASES = (
             ("                    durable.sync_folder(target_folder)\n", "                    pass\n"),
         ),
         breaks=(UNSETTLED,),
+        ways=("record",),
+    ),
+    Broken(
+        "a note is synced after the move",
+        module="spool.py",
+        changes=(
+            ("if is_log_due and not is_marked:", "if False:"),
+            ("if is_log_due and is_marked:", "if is_log_due and not __import__('time').sleep(0.3):"),
+        ),
+        breaks=(UNTOLD, REPEATED),
         ways=("record",),
     ),
 )

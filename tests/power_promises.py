@@ -1,10 +1,10 @@
 """What was promised before the power went, and whether a file system that came back keeps it.
 
 Owns: the marks (one line each, in the order of events) and the checks of a spool after a crash.
-A mark is `ack ID` (200 was answered), `ran ID SCRIPT` (a script has begun) or `settled STATE ID`.
+A mark is `ack ID` (200 was answered), `ran ID SCRIPT` (a script has begun), `paused ID` (it went back after
+the first script) or `settled STATE ID`.
 """
 
-import json
 from collections.abc import Collection, Iterable, Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -16,6 +16,7 @@ from spooler import history, recovery
 from spooler.claiming import ProcessorsSpool
 from spooler.errors import SpoolerError
 from spooler.name import Name
+from spooler.notification import Notification
 from spooler.state import State
 
 FIRST, SECOND = "10-first", "20-second"
@@ -24,11 +25,12 @@ RETRY_SECONDS = 3600  # the delay that the services under test are given
 LOST = "lost"  # confirmed, and not there
 TORN = "torn"  # visible under a name, and not what was sent
 UNCOUNTED = "attempt forgotten"  # a script had begun, and nothing tells of it
-REPEATED = "finished script forgotten"  # the next one had begun, and this one would run again
+REPEATED = "finished script forgotten"  # the next one had begun, or waited for one; this one would run again
 UNSETTLED = "settlement forgotten"  # it would run again
+UNTOLD = "reason forgotten"  # it would stay where it is, and nothing says why it is there
 UNTIMED = "due time forgotten"
 UNUSABLE = "unusable"  # no mount, no start
-KINDS = (LOST, TORN, UNCOUNTED, REPEATED, UNSETTLED, UNTIMED, UNUSABLE)
+KINDS = (LOST, TORN, UNCOUNTED, REPEATED, UNSETTLED, UNTOLD, UNTIMED, UNUSABLE)
 
 Found = dict[str, tuple[State, list[history.Line]]]  # by id
 
@@ -121,14 +123,27 @@ def _break(mark: str, found: Found, confirmed: Collection[str]) -> str:
     if identifier not in found:
         return LOST if identifier in confirmed else UNCOUNTED
     state, lines = found[identifier]
+    if what == "ack":
+        return _untrue(state, lines)
     if what == "ran" and not history.attempts(lines):
         return UNCOUNTED
-    if what == "ran" and rest[1] == SECOND:
+    if what == "paused" or (what == "ran" and rest[1] == SECOND):
         answered = {name for name, _version in history.Progress.of(lines).answered}
         return "" if FIRST in answered else REPEATED
     if what == "settled" and (state.value != rest[0] or not _tells_the_end(lines)):
         return UNSETTLED
     return ""
+
+
+def _untrue(state: State, lines: list[history.Line]) -> str:
+    """Return what is wrong if a notification is where, by its log, it can't be; empty for nothing."""
+    last = lines[-1] if lines else {}
+    is_open = history.is_open(last)
+    if state is State.INCOMING and lines and not is_open:
+        return REPEATED  # nobody but a person seems to have put it there, who wants everything run
+    ran_all = state is State.DONE and last.get("script") == SECOND and last.get("exit") == 0
+    has_word = "note" in last and not is_open
+    return UNTOLD if state in {State.DONE, State.FAILED} and not (ran_all or has_word) else ""
 
 
 def _id_in(mark: str) -> str:
@@ -143,9 +158,11 @@ def _told(mark: str, found: Found) -> str:
 
 
 def _tells_the_end(lines: list[history.Line]) -> bool:
+    if not history.attempts(lines):
+        return any("note" in line for line in lines)
     return any(line.get("script") == SECOND and line.get("exit") is not None for line in lines)
 
 
 def id_of(body: bytes) -> str:
     """Return a body's id."""
-    return str(json.loads(body)["EventUniqueID"])
+    return Notification.read(body).id

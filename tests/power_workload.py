@@ -17,10 +17,13 @@ from power_cases import Broken
 from power_promises import FIRST, SECOND, UNUSABLE, Violation, id_of
 from running_service import Service, Site, make_body, post, running, wait_until
 
+from spooler import durable
+from spooler.folders import PAUSED
+
 _BODY_BYTES = 9000  # three blocks
 _TOGETHER = 6
 _EXITS = {"ok": 0, "later": 75, "never": 65}
-_SETTLED = re.compile(r"event=(done|retry|failed)\b.* file=\S+?Z_([0-9a-f-]{36})_")
+_SETTLED = re.compile(r"event=(done|retry|failed)\b.* file=\S+?Z_([0-9a-z-]+)_")
 
 
 @contextlib.contextmanager
@@ -40,7 +43,8 @@ def work(
     hang: return while a script runs.
     """
     site = service.site
-    _script(site, FIRST, marks, "exit 0")
+    pause = f"${{SPOOLER_FILE%/processing/*}}/{PAUSED}"
+    _script(site, FIRST, marks, f'case "$SPOOLER_TYPE" in pause) touch "{pause}";; esac')
     exits = "".join(f"{type_}) exit {status};; " for type_, status in _EXITS.items())
     _script(
         site,
@@ -48,12 +52,13 @@ def work(
         marks,
         f'case "$SPOOLER_TYPE" in {exits}hang) echo $$ > "{site.root}/hanging"; exec sleep 60;; esac',
     )
+    ours = set() if case.command == "receive" else _send_noted(service, marks, sent)
     # Each of a contact of its own, so that none waits for another.
     types = [list(_EXITS)[number % len(_EXITS)] for number in range(count)]
     bodies = [make_body(len(sent) + number, type_, _BODY_BYTES) for number, type_ in enumerate(types)]
     # What comes together is stored together; what runs is best sent one by one.
     with ThreadPoolExecutor(_TOGETHER if case.command == "receive" else 1) as pool:
-        ours = set(pool.map(lambda body: _send(service, body, marks, sent), bodies))
+        ours |= set(pool.map(lambda body: _send(service, body, marks, sent), bodies))
     if case.command == "receive":
         return
     noted: set[str] = set()
@@ -69,6 +74,33 @@ def work(
     if hang:
         last = _send(service, make_body(len(sent), "hang", _BODY_BYTES), marks, sent)
         wait_until(lambda: f"ran {last} {SECOND}" in marks.read_text(), "the script runs")
+
+
+def _send_noted(service: Service, marks: Path, sent: dict[str, bytes]) -> set[str]:
+    """Send what spooler writes a note about; return the ids. The last one waits out a pause between scripts.
+
+    Each is sent when the one before has just moved: what is synced then brings that onto the disk, but no
+    line of a log that its writer hasn't synced.
+    """
+    site = service.site
+    paused = site.spool / "crm" / PAUSED
+    no_json = b"no " + make_body(len(sent), "ok", _BODY_BYTES)
+    failed = _send(service, no_json, marks, sent)
+    _wait_for(site, "failed", failed)
+    test = make_body(len(sent), "ok", _BODY_BYTES).replace(b"{", b'{"isTest": true, ', 1)
+    done = _send(service, test, marks, sent)
+    _wait_for(site, "done", done)
+    back = _send(service, make_body(len(sent), "pause", _BODY_BYTES), marks, sent)
+    wait_until(paused.exists, "its first script pauses")
+    _wait_for(site, "incoming", back)
+    _mark(marks, f"paused {back}")
+    paused.unlink()
+    durable.sync_folder(paused.parent)
+    return {failed, done, back}
+
+
+def _wait_for(site: Site, state: str, identifier: str) -> None:
+    wait_until(lambda: any(identifier in path.name for path in site.files(state)), f"it is in {state}/")
 
 
 def end_script(site: Site) -> None:

@@ -30,7 +30,9 @@ def test_what_was_promised_is_there_after_a_power_cut(case: Broken, file_system:
 
 @pytest.mark.parametrize("file_system", ["ext4", "xfs"])
 @pytest.mark.parametrize("case", SLOW, ids=[case.command for case in SLOW])
-def test_no_script_runs_for_what_a_power_cut_would_take(case: Broken, file_system: str) -> None:
+def test_on_a_slow_disk_too_what_was_promised_is_there_after_a_power_cut(
+    case: Broken, file_system: str
+) -> None:
     skip_where_impossible("record", file_system)
     result = try_case(case, "record", file_system, tick=lambda: None)
     assert result.promises > 0

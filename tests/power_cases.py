@@ -30,7 +30,8 @@ _SLOW_FOLDER_SYNC = (
     "        __import__('time').sleep(0.3)\n        os.fsync(folder)\n    except OSError as error:\n",
 )
 _OPEN_FILE = "    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)\n    try:\n"
-_SLOW_FILE_SYNC = (_OPEN_FILE, f"{_OPEN_FILE}        __import__('time').sleep(0.3)\n")
+# Slower than that, so that what is being received is on the disk first.
+_SLOW_FILE_SYNC = (_OPEN_FILE, f"{_OPEN_FILE}        __import__('time').sleep(0.6)\n")
 _RECORD_SYNCED = "self.spool.record(State.PROCESSING, hand.file_name, line, sync=not is_settled)"
 CASES = (
     Broken("as it is (receive)", "receive"),
@@ -74,7 +75,7 @@ CASES = (
         module="spool.py",
         changes=(
             ("if is_log_due and not is_marked:", "if False:"),
-            ("if is_log_due and is_marked:", "if is_log_due and not __import__('time').sleep(0.3):"),
+            ("if is_log_due and is_marked:", "if is_log_due and not __import__('time').sleep(0.6):"),
         ),
         breaks=(UNTOLD, REPEATED),
         ways=("record",),

@@ -29,9 +29,9 @@ _SLOW_FOLDER_SYNC = (
     "        os.fsync(folder)\n    except OSError as error:\n",
     "        __import__('time').sleep(0.3)\n        os.fsync(folder)\n    except OSError as error:\n",
 )
-_OPEN_FILE = "    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)\n    try:\n"
+_SYNC_FILE = "def sync_file(path: Path | str) -> None:\n"
 # Slower than that, so that what is being received is on the disk first.
-_SLOW_FILE_SYNC = (_OPEN_FILE, f"{_OPEN_FILE}        __import__('time').sleep(0.6)\n")
+_SLOW_FILE_SYNC = (_SYNC_FILE, f"{_SYNC_FILE}    __import__('time').sleep(0.6)\n")
 _RECORD_SYNCED = "self.spool.record(State.PROCESSING, hand.file_name, line, sync=not is_settled)"
 CASES = (
     Broken("as it is (receive)", "receive"),

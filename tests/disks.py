@@ -29,7 +29,6 @@ _MAKE = {
 }
 _SHUT_DOWN = 0x8004587D  # FS_IOC_SHUTDOWN
 _NO_LOG_FLUSH = struct.pack("I", 2)
-_TRIES = 50  # others take loop devices at the same moment, or still look at one
 
 
 def why_not(file_system: str) -> str:
@@ -91,14 +90,15 @@ def attached(image: Path) -> Iterator[Path]:
         yield device
     finally:
         _run("losetup", "--detach", str(device))
-        # RACE: whoever starts a container gets a copy of all mounts, and throws it away a moment later. Until
-        # then a file system lives on that is unmounted here, and writes to the image at its end.
-        end = time.monotonic() + PATIENCE_SECONDS
-        while backing and _backing(device) == backing:
-            if time.monotonic() > end:
-                who = ", ".join(_holders(device)) or "nobody who can be found"
-                raise OSError(errno.EBUSY, f"{device} is still in use, with {image}: mounted for {who}")
-            time.sleep(0.01)
+    # RACE: whoever starts a container gets a copy of all mounts, and throws it away a moment later. Until
+    # then a file system lives on that is unmounted here, and writes to the image at its end. (After a failure
+    # that is not waited for: the failure is what is to be told.)
+    end = time.monotonic() + PATIENCE_SECONDS
+    while backing and _backing(device) == backing:
+        if time.monotonic() > end:
+            who = ", ".join(_holders(device)) or "nobody who can be found"
+            raise OSError(errno.EBUSY, f"{device} is still in use, with {image}: mounted for {who}")
+        time.sleep(0.01)
 
 
 def _backing(device: Path) -> str:
@@ -158,10 +158,13 @@ def _type_of(device: Path) -> str:
 
 def _run(*command: str) -> str:
     """Run a program that others may keep from succeeding for a moment. Raises: CalledProcessError."""
-    for _ in range(_TRIES):
+    # Others take loop devices at the same moment, or still look at one.
+    end = time.monotonic() + PATIENCE_SECONDS
+    while True:
         ended = subprocess.run(command, capture_output=True, check=False)
         said = ended.stderr.decode().lower()
-        if ended.returncode == 0 or not ("busy" in said or "cannot find an unused" in said):
+        is_busy = "busy" in said or "cannot find an unused" in said
+        if ended.returncode == 0 or not is_busy or time.monotonic() > end:
             break
         time.sleep(0.1)
     ended.check_returncode()

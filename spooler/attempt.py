@@ -105,7 +105,7 @@ class Attempt:
         is_settled = is_last and isinstance(outcome, Done)
         try:
             # Synced, so that a power cut in the next script doesn't have this one run again. After the last
-            # one the file is moved for good, and all of that gets onto the disk in one go.
+            # one the file is moved for good, and all of that gets onto the disk in one go: `group_commit`.
             self.spool.record(State.PROCESSING, hand.file_name, line, sync=not is_settled)
         except OSError as error:
             # The script has run: what came of it still counts, though nobody can read of it.

@@ -145,12 +145,14 @@ class Backlog:
                 return order, state, name
         return None
 
-    def take(self, name: str) -> None:
-        """Note that the one that `peek` gave is being run."""
+    def take(self, name: str) -> Lanes:
+        """Note that the one that `peek` gave is being run; return its lanes."""
         self._incoming.discard(name)
         self._retry.pop(name, None)
         self._running.add(name)
-        self._busy.update(self._member_of.get(name, ()))
+        lanes = self._member_of.get(name, ())
+        self._busy.update(lanes)
+        return lanes
 
     def settle(self, name: str) -> None:
         """Note that a taken one has left for good, or isn't there any more."""

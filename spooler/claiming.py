@@ -15,7 +15,7 @@ from datetime import datetime
 from spooler import durable, history, latest
 from spooler.arrived import Arrived
 from spooler.name import log_name
-from spooler.spool import WebhookSpool, hidden_name
+from spooler.spool import Moved, WebhookSpool, hidden_name
 from spooler.state import State
 
 
@@ -81,15 +81,18 @@ class ProcessorsSpool(WebhookSpool):
             durable.write_hidden(folder, hidden, body, sync=True)
         self.path(State.INCOMING, hidden).replace(self.path(State.PROCESSING, file_name))
 
-    def finish(self, file_name: str, *, is_marked: bool = False) -> str:
-        """Settle a notification as done, today.
+    def finish(self, file_name: str) -> str:
+        """Settle a notification as done, today. Raises: NotSyncedError (it has moved), OSError."""
+        return self._move("finish", State.PROCESSING, file_name, day=self.today)
 
-        is_marked: the mark of its last run stands, and does till this is over; then log and file get onto
-            the disk in one go.
+    def finish_marked(self, file_name: str) -> Moved:
+        """Settle a notification as done, today; it is yet to be synced, by `spooler.spool.sync_moved`.
 
-        Raises: NotSyncedError (it has moved), OSError.
+        Till then the mark of its last run is to stand; then log and file get onto the disk in one go.
+
+        Raises: OSError.
         """
-        return self._move("finish", State.PROCESSING, file_name, day=self.today, is_marked=is_marked)
+        return self._moved("finish", State.PROCESSING, file_name, day=self.today, is_marked=True)
 
     def give_up(self, file_name: str) -> str:
         """Settle a notification as failed. Raises: OSError."""

@@ -190,16 +190,21 @@ def rename(
 
 def sync_folder(path: Path | str) -> None:
     """Bring a folder's names onto the disk. Raises: OSError."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync_and_close(os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
 
 
 def sync_file(path: Path | str) -> None:
     """Bring a file's content onto the disk; what is a pipe isn't waited for. Raises: OSError."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    sync_and_close(opened(path))
+
+
+def opened(path: Path | str) -> int:
+    """Open a file for `sync_and_close`, wherever it is moved till then. Raises: OSError."""
+    return os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+
+
+def sync_and_close(descriptor: int) -> None:
+    """Bring onto the disk what a descriptor stands for. Raises: OSError; it is closed all the same."""
     try:
         os.fsync(descriptor)
     finally:

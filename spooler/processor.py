@@ -19,6 +19,7 @@ from spooler.clock import Clock, SystemClock
 from spooler.config import Configuration, Webhook
 from spooler.errors import SpoolUnusableError
 from spooler.finished import FinishedIds
+from spooler.group_commit import GroupCommit, Lanes
 from spooler.keeper import Keeper
 from spooler.log import get_logger
 from spooler.name import identify
@@ -42,6 +43,8 @@ class _Taken(NamedTuple):
     turn: Turn
     state: State
     name: str
+    lanes: Lanes
+    is_alone: bool
 
 
 class Processor:
@@ -68,6 +71,7 @@ class Processor:
         self._is_alone = False  # one runs that may have ended the processor before
         self._defect: Exception | None = None  # of a worker
         self._turns: list[tuple[WebhookQueue, Turn]] = []
+        self._commit = GroupCommit()
         runner = Runner(self._stop)
         self._keepers: list[Keeper] = []
         spools = []
@@ -112,6 +116,7 @@ class Processor:
         self._watcher.start()
         log = get_logger()
         log.info("processor ready", workers=self._workers, watching=self._watcher.works)
+        self._commit.start()
         try:
             with ThreadPoolExecutor(self._workers, "worker") as pool:
                 while not self._stop.requested:
@@ -122,6 +127,7 @@ class Processor:
                 for keeper in self._keepers:
                     keeper.end_waiting()  # while the workers go on for a while
         finally:
+            self._commit.close()
             for keeper in self._keepers:
                 keeper.close()
             self._watcher.stop()
@@ -175,9 +181,9 @@ class Processor:
         if self._is_alone and self._busy:
             self._is_alone = False
             return None
-        waiting.take(name)
+        lanes = frozenset((place, lane) for lane in waiting.take(name))
         self._busy += 1
-        return _Taken(waiting, turn, state, name)
+        return _Taken(waiting, turn, state, name, lanes, self._is_alone)
 
     def _work(self, taken: _Taken | None) -> None:
         """Give one its turn, and then the next, in a worker's thread, until there is none or a look is due.
@@ -186,7 +192,7 @@ class Processor:
         """
         try:
             while taken is not None:
-                settled = self._give_turn(*taken)
+                settled = self._give_turn(taken)
                 with self._lock:
                     self._busy -= 1
                     self._is_alone = False
@@ -194,6 +200,8 @@ class Processor:
                     # What a person has moved meanwhile comes first: nothing is taken before that is seen.
                     taken = None if self._is_look_due() else self._take_next()
                     is_main_wanted = taken is None or self._workers > 1 or self._is_look_due()
+                if taken is None:
+                    self._commit.hurry()
                 if is_main_wanted:
                     self._wake.set()
         except Exception as error:  # noqa: BLE001 - the outermost frame: the main loop ends with it
@@ -203,10 +211,17 @@ class Processor:
     def _is_look_due(self) -> bool:
         return any(waiting.is_look_due for waiting, _turn in self._turns)
 
-    def _give_turn(self, waiting: WebhookQueue, turn: Turn, state: State, name: str) -> Settled | None:
+    def _give_turn(self, taken: _Taken) -> Settled | None:
         """Give a notification its turn. The outermost frame of it: nothing gets past it."""
+        waiting, turn, state, name, lanes, is_alone = taken
         try:
+            if is_alone:
+                self._commit.wait_for_all()
+            else:
+                self._commit.wait_for(lanes)
             settled = turn.take(state, name)
+            if settled and settled.unsynced:
+                self._commit.add(lanes, settled.unsynced.moved, settled.unsynced.then)
             if settled and settled.state is State.FAILED and self._on_failed:
                 self._on_failed(turn.webhook.name, settled.name)
         except OSError as error:

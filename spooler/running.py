@@ -55,6 +55,7 @@ class Seat:
         self._inode = 0  # of the mark's file whose name is on the disk
         self._descriptor: int | None = None  # of the file, as long as a mark stands in it
         self.is_kept = False  # for the mark that stands in it, for good
+        self.is_lent = False  # till what came of it is on the disk
 
     def mark(self, file_name: str, mark: Mark) -> None:
         """Say what is about to be run, so that it survives a power cut.
@@ -128,7 +129,7 @@ class Seats:
 
     @contextmanager
     def taken(self) -> Iterator[Seat]:
-        """Give a seat that is nobody else's meanwhile; its mark is cleared when that is over, or is kept.
+        """Give a seat that is nobody else's meanwhile; then its mark is cleared, unless it is kept, or lent.
 
         Raises: OSError; then the mark is gone.
         """
@@ -146,6 +147,15 @@ class Seats:
         except BaseException:
             seat.close()  # it is nobody's any more: its mark stays, to be counted
             raise
+        if not seat.is_lent:
+            self._clear(seat)
+
+    def take_back(self, seat: Seat) -> None:
+        """Take a seat that was lent: what came of its mark is on the disk, or the mark is kept."""
+        seat.is_lent = False
+        self._clear(seat)
+
+    def _clear(self, seat: Seat) -> None:
         seat.clear()
         if not seat.is_kept:
             self._free.append(seat)

@@ -12,7 +12,7 @@ import errno
 import fcntl
 import os
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +30,47 @@ _LITTER_AGE_SECONDS = 3600
 def hidden_name() -> str:
     """Return a name for what isn't under its own yet."""
     return f"{ARRIVING}{secrets.token_hex(8)}"
+
+
+@dataclass(slots=True, eq=False)
+class Moved:
+    """A file that was moved, to the name `name`, and is yet to be synced by `sync_moved`.
+
+    log: a descriptor of its log, where that is to be synced too. error: why nobody knows whether a power cut
+    would undo the move, or take of the log.
+    """
+
+    name: str
+    folder: str
+    log: int | None = None
+    error: OSError | None = None
+
+    def take_log(self, path: str) -> None:
+        """Have its log synced too, wherever a person moves that meanwhile."""
+        try:
+            self.log = durable.opened(path)
+        except OSError as error:
+            self.error = error
+
+
+def sync_moved(moved: Collection[Moved]) -> None:
+    """Bring what was moved onto the disk, with its logs; all of it together. What fails has an `error`."""
+    # After the renames: then most file systems bring all of it onto the disk in one go.
+    # CRASH: a file has moved, and its log's last lines are lost: see `spooler.recovery`.
+    for one in moved:
+        if one.log is not None:
+            try:
+                durable.sync_and_close(one.log)
+            except OSError as error:
+                one.error = error
+    # A log that is lost is no reason to lose the move.
+    for folder in {one.folder for one in moved}:
+        try:
+            durable.sync_folder(folder)
+        except OSError as error:
+            for one in moved:
+                if one.folder == folder:
+                    one.error = one.error or error
 
 
 class NotSyncedError(OSError):
@@ -109,13 +150,27 @@ class WebhookSpool(WebhookFolders):
             fcntl.flock(folder, fcntl.LOCK_EX)  # ends with the descriptor
             yield
 
-    def _move(
-        self, verb: str, source: State, file_name: str, day: str = "", *, is_marked: bool = False
-    ) -> str:
+    def _move(self, verb: str, source: State, file_name: str, day: str = "") -> str:
         """Make one of the table's moves; return the name that the file has now.
 
-        is_marked: the mark of a run stands till this is over, so that the log may get onto the disk after the
-            file has moved. Nothing else would tell after a power cut in between that a line was lost.
+        Raises: NotSyncedError (it has moved), OSError.
+        """
+        moved = self._moved(verb, source, file_name, day)
+        if MOVES[verb].synced:
+            sync_moved([moved])
+            if moved.error is not None:
+                raise NotSyncedError(moved.name, moved.error) from moved.error
+        return moved.name
+
+    def _moved(
+        self, verb: str, source: State, file_name: str, day: str = "", *, is_marked: bool = False
+    ) -> Moved:
+        """Make one of the table's moves, that is yet to be synced where the table says so.
+
+        is_marked: the mark of a run stands till then, so that the log may get onto the disk after the file
+            has moved. Nothing else would tell after a power cut in between that a line was lost.
+
+        Raises: OSError.
         """
         self._check(verb, source)
         target_folder = self._target(verb, day)
@@ -127,23 +182,14 @@ class WebhookSpool(WebhookFolders):
         self._synced_logs.discard(left_log)
         name = free_name.rename(self.where(source, file_name), file_name, target_parent=target_folder)
         # CRASH: the log is left in the folder that the file came from; `spooler.recovery` brings it after.
+        moved = Moved(name, target_folder)
         if has_log:
             log = f"{target_folder}/{log_name(name)}"
             bring_log(left_log, log)
             self._synced_logs.discard(log)
-        if MOVES[verb].synced:
-            try:
-                try:
-                    # After the renames: then most file systems bring all of it onto the disk in one go.
-                    # CRASH: the file has moved, and its log's last lines are lost: see `spooler.recovery`.
-                    if is_log_due and is_marked:
-                        durable.sync_file(log)
-                finally:
-                    # A log that is lost is no reason to lose the move.
-                    durable.sync_folder(target_folder)
-            except OSError as error:
-                raise NotSyncedError(name, error) from error
-        return name
+            if is_log_due and is_marked:
+                moved.take_log(log)
+        return moved
 
     def _source(self, verb: str, state: State, file_name: str, day: str = "") -> Path:
         """Return the path of a file that one of the table's moves starts from."""

@@ -19,7 +19,7 @@ crash at any instant it is in exactly one state.
 | claim    | INCOMING, RETRY  | PROCESSING | processor | the rename; not synced: after a power cut it waits again, and the mark of a run, which is synced, tells of an attempt that had begun. Before it, the name in INCOMING is synced, unless it is known to be |
 | release  | PROCESSING       | INCOMING   | processor | the rename; then the folder is synced. Stopped, paused, or taken up after a crash |
 | postpone | PROCESSING       | RETRY      | processor | the rename; the due time is set before it; then the folder is synced |
-| finish   | PROCESSING       | DONE       | processor | the rename; then the folder is synced                   |
+| finish   | PROCESSING       | DONE       | processor | the rename; then the folder is synced, and the log: for a few together, and before a script begins for the same contact |
 | give_up  | PROCESSING       | FAILED     | processor | the rename; then the folder is synced                   |
 | retry    | FAILED, DONE     | INCOMING   | person    | the rename; then the folder is synced, once for all that are moved |
 | drop     | FAILED, RETRY    | DONE       | person    | the rename; then the folder is synced                   |
@@ -40,7 +40,7 @@ What a crash leaves behind, and who sweeps it:
 | claim, release, postpone, finish, give_up, between the rename and the log's | the log in the folder it came from | the processor's start brings it after its file |
 | while a script runs                    | the file in processing/ (after a power cut perhaps where it was claimed), a hidden mark that names file, script and attempt, a working folder | the processor's start: the attempt is written to the log as interrupted and counts; then release |
 | after the last script, before finish   | the file in processing/, its log complete      | the processor's start: release; the next claim finds nothing left to run |
-| finish, before it is synced             | the file in done/, its mark in processing/; after a power cut perhaps the file where it was, or its log without the last line | the processor's start: syncs it, and notes in the log that a line was lost; or as while a script runs |
+| finish, before it is synced (hundredths of a second, of several) | the file in done/, its mark in processing/; after a power cut perhaps the file where it was, or its log without the last line | the processor's start: syncs it, and notes in the log that a line was lost; or as while a script runs |
 | retry, drop, readmit, between the log's rename and the file's | the log in the folder that the file is meant for | the same command, given again |
 | drop, of what is in retry/, between the file's rename and the note | the file in done/, and no word of who did it | nobody |
 | prune, between the file's removal and its log's | a log without a file           | the next prune              |

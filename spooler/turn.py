@@ -10,9 +10,8 @@ Logs: one line per settlement.
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from functools import partial
 
 from structlog.typing import FilteringBoundLogger
 
@@ -28,8 +27,16 @@ from spooler.notification import Notification
 from spooler.outcome import Done, GiveUp, Outcome, Release, Retry
 from spooler.retry import AFTER_ERROR_SECONDS, delay_seconds
 from spooler.running import Seat
-from spooler.spool import NotSyncedError
+from spooler.spool import Moved, NotSyncedError
 from spooler.state import State
+
+
+@dataclass(frozen=True, slots=True)
+class Unsynced:
+    """A notification that was moved, for `spooler.spool.sync_moved`; `then` is to be called after that."""
+
+    moved: Moved
+    then: Callable[[], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +44,14 @@ class Settled:
     """Where a notification is after its turn, and its name there.
 
     due: if it waits in `retry/`. crashed: it is still in `processing/`, and nobody knows what was done.
+    unsynced: what is left to do, if that isn't on the disk yet.
     """
 
     state: State
     name: str
     due: float | None = None
     crashed: bool = False
+    unsynced: Unsynced | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +66,8 @@ class Turn:
 
     def take(self, state: State, file_name: str) -> Settled | None:
         """Claim a waiting notification, do what it needs, and settle it; None if it is gone.
+
+        What is `unsynced` of it comes before the turn of any that it may not be overtaken by.
 
         Raises: OSError if it could not be claimed; then it wasn't touched.
         """
@@ -134,11 +145,12 @@ class Turn:
     ) -> Settled:
         """Carry out the outcome's move."""
         match outcome:
+            case Done() if seat.is_marked:
+                return self._finish_marked(seat, name, log)
             case Done(reason):
                 if reason:
                     self._note(name, reason)
-                finish = partial(self.spool.finish, is_marked=seat.is_marked)
-                settled = Settled(State.DONE, self._moved(finish, name, keep=seat))
+                settled = Settled(State.DONE, self._moved(self.spool.finish, name))
                 self.finished.add(settled.name)
             case Retry(reason):
                 settled = self._try_later(name, reason, progress.attempt)
@@ -146,9 +158,27 @@ class Turn:
                 settled = self._give_up(name, reason)
             case Release(reason):
                 settled = self._release(name, reason)
-        measures.TURNS.count(self.webhook.name, settled.state.value)
-        log.info(settled.state.value, file=settled.name, reason=getattr(outcome, "reason", "") or None)
+        self._tell(settled.state, settled.name, log, getattr(outcome, "reason", ""))
         return settled
+
+    def _finish_marked(self, seat: Seat, name: str, log: FilteringBoundLogger) -> Settled:
+        """Settle what scripts were run for as done; it is told of when that is on the disk."""
+        moved = self.spool.finish_marked(name)
+        seat.is_lent = True
+
+        def then() -> None:
+            if moved.error is not None:
+                _tell_not_synced(log, moved.name, moved.error)
+                seat.keep()
+            self.attempt.seats.take_back(seat)
+            self._tell(State.DONE, moved.name, log)
+
+        self.finished.add(moved.name)
+        return Settled(State.DONE, moved.name, unsynced=Unsynced(moved, then))
+
+    def _tell(self, state: State, name: str, log: FilteringBoundLogger, reason: str = "") -> None:
+        measures.TURNS.count(self.webhook.name, state.value)
+        log.info(state.value, file=name, reason=reason or None)
 
     def _try_later(self, name: str, reason: str, attempt: int) -> Settled:
         delay = delay_seconds(attempt, self.webhook.processing.retry_delays, self.chance)
@@ -179,25 +209,22 @@ class Turn:
             seat.keep()
             return Settled(State.PROCESSING, name)
 
-    def _moved(
-        self, move: Callable[..., str], name: str, *details: datetime, keep: Seat | None = None
-    ) -> str:
-        """Carry out a move out of `processing/`, and return the name that the file has then.
-
-        keep: whose mark stands on if nobody knows whether the move is on the disk, and the log before it.
-        """
+    def _moved(self, move: Callable[..., str], name: str, *details: datetime) -> str:
+        """Carry out a move out of `processing/`, and return the name that the file has then."""
         try:
             return move(name, *details)
         except NotSyncedError as error:
-            # Not tried again: the next sync might report success for what was lost. It has moved, though.
             log = get_logger().bind(webhook=self.webhook.name, id=identify(name))
-            log.error("not synced", file=error.name, reason=error.strerror)  # noqa: TRY400 - no defect
-            if keep is not None:
-                keep.keep()
+            _tell_not_synced(log, error.name, error)
             return error.name
 
     def _note(self, name: str, text: str, **marks: bool | str) -> None:
         self.spool.record(State.PROCESSING, name, history.note(self.spool.clock.now(), text, **marks))
+
+
+def _tell_not_synced(log: FilteringBoundLogger, name: str, error: OSError) -> None:
+    # Not tried again: the next sync might report success for what was lost. It has moved, though.
+    log.error("not synced", file=name, reason=error.strerror)
 
 
 def _persons_word(lines: Sequence[history.Line]) -> str:

@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from spooler import recovery
+from spooler.backlog import Lanes
 from spooler.claiming import ProcessorsSpool
 from spooler.clock import Clock
 from spooler.config import Webhook
@@ -91,9 +92,9 @@ class WebhookQueue:
             return None
         return self._backlog.peek(self._clock.now().timestamp())
 
-    def take(self, name: str) -> None:
-        """Note that its turn begins."""
-        self._backlog.take(name)
+    def take(self, name: str) -> Lanes:
+        """Note that its turn begins; return its lanes."""
+        return self._backlog.take(name)
 
     def settle(self, name: str, settled: Settled | None) -> None:
         """Note where it is after its turn; None: gone, or left alone."""

@@ -76,6 +76,7 @@ _FINISHED_FOR_GOOD = (
 )
 _POWER_LOSS_RUNNING = f"{_POWER_LOSS}[run-ext4-record]"
 _POWER_LOSS_SLOW = "test_power_loss.py::test_on_a_slow_disk_too_what_was_promised_is_there_after_a_power_cut"
+_SYNCED_LATER = "(lambda moved: (__import__('spooler.spool').spool.sync_moved([moved]), moved.name)[1])"  # and its log, too
 _NOTED_BEFORE = "test_turn.py::test_a_note_that_no_mark_vouches_for_is_on_the_disk_before_the_file_moves"
 _MOVES = "test_claiming.py::test_a_legal_move_brings_file_and_log_into_the_folder_that_the_table_names"
 
@@ -157,7 +158,7 @@ MUTATIONS = (
         KEPT,
         "a move isn't synced",
         "spool.py",
-        (("            durable.sync_folder(target_folder)\n", "            pass\n"),),
+        (("            durable.sync_folder(folder)\n        except", "            pass\n        except"),),
         (_MOVES,),
     ),
     Mutation(
@@ -165,8 +166,8 @@ MUTATIONS = (
         "neither a move nor the log that it brought along is synced",
         "spool.py",
         (
-            ("                        durable.sync_file(log)\n", "                        pass\n"),
-            ("                    durable.sync_folder(target_folder)\n", "                    pass\n"),
+            ("                durable.sync_and_close(one.log)\n", "                pass\n"),
+            ("            durable.sync_folder(folder)\n        except", "            pass\n        except"),
         ),
         (_MOVES, _POWER_LOSS_RUNNING),
     ),
@@ -302,21 +303,26 @@ MUTATIONS = (
         ONCE,
         "the mark of what was moved and couldn't be synced is cleared, or another's comes in its place",
         "turn.py",
-        (("                keep.keep()\n", "                pass\n"),),
+        (("                seat.keep()\n            self", "                pass\n            self"),),
         ("test_turn.py::test_what_was_moved_and_could_not_be_synced_is_where_it_is_and_counts_as_that",),
     ),
     Mutation(
         ONCE,
         "the mark of what could not even be put back is cleared",
         "turn.py",
-        (("            seat.keep()\n", ""),),
+        (("            seat.keep()\n            return", "            return"),),
         ("test_turn.py::test_the_mark_of_what_could_not_even_be_put_back_stands_until_it_is",),
     ),
     Mutation(
         ONCE,
         "a note that no mark vouches for gets onto the disk after its file has moved",
         "turn.py",
-        (("is_marked=seat.is_marked)", "is_marked=True)"),),
+        (
+            (
+                "self._moved(self.spool.finish, name)",
+                f"self._moved(lambda name: {_SYNCED_LATER}(self.spool.finish_marked(name)), name)",
+            ),
+        ),
         (_NOTED_BEFORE, f"{_POWER_LOSS_SLOW}[run-ext4]"),
     ),
     Mutation(
@@ -326,7 +332,7 @@ MUTATIONS = (
         (
             (
                 'self._move("give_up", State.PROCESSING, file_name)',
-                'self._move("give_up", State.PROCESSING, file_name, is_marked=True)',
+                f'{_SYNCED_LATER}(self._moved("give_up", State.PROCESSING, file_name, is_marked=True))',
             ),
         ),
         (f"{_NOTED_BEFORE}[given up]", f"{_NOTED_BEFORE}[no JSON]", f"{_POWER_LOSS_SLOW}[run-ext4]"),
@@ -338,7 +344,7 @@ MUTATIONS = (
         (
             (
                 'self._move("release", State.PROCESSING, file_name)',
-                'self._move("release", State.PROCESSING, file_name, is_marked=True)',
+                f'{_SYNCED_LATER}(self._moved("release", State.PROCESSING, file_name, is_marked=True))',
             ),
         ),
         (f"{_NOTED_BEFORE}[paused between two scripts]", f"{_POWER_LOSS_SLOW}[run-ext4]"),
@@ -355,10 +361,81 @@ MUTATIONS = (
     ),
     Mutation(
         ONCE,
+        "what is yet to get onto the disk is told to be done",
+        "turn.py",
+        (
+            (
+                "        self.finished.add(moved.name)\n        return",
+                "        then()\n        self.finished.add(moved.name)\n        return",
+            ),
+        ),
+        (
+            "test_turn.py::"
+            "test_a_notification_is_told_to_be_done_and_its_mark_cleared_when_that_is_on_the_disk",
+        ),
+    ),
+    Mutation(
+        ORDER,
+        "a script begins for a contact whose older one a power cut may put back",
+        "processor.py",
+        (("                self._commit.wait_for(lanes)\n", "                pass\n"),),
+        (
+            "test_processor.py::"
+            "test_no_script_begins_for_a_contact_or_out_of_turn_before_its_older_one_is_on_the_disk",
+        ),
+    ),
+    Mutation(
+        ONCE,
+        "one that may have ended the processor takes others with it that are done",
+        "processor.py",
+        (("                self._commit.wait_for_all()\n", "                pass\n"),),
+        (
+            "test_processor.py::"
+            "test_one_that_may_have_ended_the_processor_waits_until_the_others_are_on_the_disk",
+        ),
+    ),
+    Mutation(
+        ONCE,
+        "on a stop what is done doesn't get onto the disk",
+        "processor.py",
+        (("            self._commit.close()\n", ""),),
+        ("test_processor.py::test_on_a_stop_what_is_done_gets_onto_the_disk",),
+    ),
+    Mutation(
+        ORDER,
+        "what is under way to the disk is waited for whatever its lanes, or never",
+        "group_commit.py",
+        (("all(lanes.isdisjoint(one.lanes) for one", "any(lanes.isdisjoint(one.lanes) for one"),),
+        (
+            "test_group_commit.py::"
+            "test_what_shares_a_lane_is_waited_for_till_it_is_on_the_disk_and_nothing_else_is",
+        ),
+    ),
+    Mutation(
+        ONCE,
+        "a disk that hangs is given ever more",
+        "group_commit.py",
+        (("len(self._under_way) < 2 * self._together", "True"),),
+        ("test_group_commit.py::test_a_disk_that_hangs_is_not_given_ever_more",),
+    ),
+    Mutation(
+        ONCE,
+        "what is done gets onto the disk when more come",
+        "group_commit.py",
+        (
+            (
+                "self._wanted.wait_for(self._is_due, self._linger_seconds)",
+                "self._wanted.wait_for(self._is_due)",
+            ),
+        ),
+        ("test_group_commit.py::test_what_was_moved_is_synced_soon_the_log_before_the_folder_and_told_then",),
+    ),
+    Mutation(
+        ONCE,
         "what was moved and couldn't be synced is forgotten",
         "turn.py",
         (("            return error.name\n", "            raise\n"),),
-        ("test_turn.py::test_what_was_moved_and_could_not_be_synced_is_where_it_is_and_counts_as_that",),
+        ("test_turn.py::test_what_was_moved_without_a_run_and_could_not_be_synced_counts_too",),
     ),
     Mutation(
         TRUE,

@@ -29,9 +29,9 @@ _SLOW_FOLDER_SYNC = (
     "        os.fsync(folder)\n    except OSError as error:\n",
     "        __import__('time').sleep(0.3)\n        os.fsync(folder)\n    except OSError as error:\n",
 )
-_SYNC_FILE = "def sync_file(path: Path | str) -> None:\n"
+_SYNC = "def sync_and_close(descriptor: int) -> None:\n"
 # Slower than that, so that what is being received is on the disk first.
-_SLOW_FILE_SYNC = (_SYNC_FILE, f"{_SYNC_FILE}    __import__('time').sleep(0.6)\n")
+_SLOW_SYNC = (_SYNC, f"{_SYNC}    __import__('time').sleep(0.6)\n")
 _RECORD_SYNCED = "self.spool.record(State.PROCESSING, hand.file_name, line, sync=not is_settled)"
 CASES = (
     Broken("as it is (receive)", "receive"),
@@ -41,7 +41,7 @@ CASES = (
     Broken("as it is (run)"),
     # The name is there, and found, before it is on the disk; no script may run ahead of that. Nor may a move
     # get onto the disk, with what others sync, ahead of the log that says why.
-    Broken("slow (run)", changes=(_SLOW_FOLDER_SYNC, _SLOW_FILE_SYNC), ways=("record",)),
+    Broken("slow (run)", changes=(_SLOW_FOLDER_SYNC, _SLOW_SYNC), ways=("record",)),
     Broken(
         "the mark of a run isn't synced",
         module="running.py",
@@ -64,8 +64,8 @@ CASES = (
         module="spool.py",
         # On these file systems the sync of a log brings the move along that it was just part of.
         changes=(
-            ("                        durable.sync_file(log)\n", "                        pass\n"),
-            ("                    durable.sync_folder(target_folder)\n", "                    pass\n"),
+            ("                durable.sync_and_close(one.log)\n", "                pass\n"),
+            ("            durable.sync_folder(folder)\n        except", "            pass\n        except"),
         ),
         breaks=(UNSETTLED,),
         ways=("record",),

@@ -18,6 +18,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
+import whole_turn
 from conftest import FakeClock, write_config, write_script
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
@@ -302,7 +303,7 @@ class AnyOrder(RuleBasedStateMachine):
 
     def _take_until_stopped(self, state: State, name: str) -> Settled | None:
         signal.signal(signal.SIGTERM, lambda *_: self.stop.request())
-        settled = self.one_turn.take(state, name)
+        settled = whole_turn.take(self.one_turn, state, name)
         self.one_turn.attempt.clear_away()  # as at a processor's end
         return settled
 

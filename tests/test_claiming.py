@@ -11,6 +11,7 @@ from spool_files import BODY, LINES, files, put
 from spooler import history
 from spooler.claiming import ProcessorsSpool
 from spooler.name import Name, log_name
+from spooler.spool import sync_moved
 from spooler.state import MOVES, State
 
 HOUR = 3600
@@ -39,7 +40,10 @@ def test_a_log_whose_last_line_was_synced_is_not_synced_again_and_one_that_grew_
     if more:
         spool.record(State.PROCESSING, name, LINES[1])
     with durable_calls() as calls:
-        spool.finish(name, is_marked=is_marked)
+        if is_marked:
+            sync_moved([spool.finish_marked(name)])
+        else:
+            spool.finish(name)
     synced = [path for what, path in calls if what == "sync" and path in {before, after}]
     assert synced == ([after if is_marked else before] if more else [])
 

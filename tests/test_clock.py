@@ -9,6 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+import whole_turn
 from conftest import NOBODY, FakeClock, MakeSpool, write_config, write_script
 from whole_spool import WholeSpool
 
@@ -376,11 +377,11 @@ def test_a_repeat_is_known_though_the_clock_was_set_back_since(
     tmp_path: Path, spool: WholeSpool, turn: Turn, clock: FakeClock, ahead: float
 ) -> None:
     step(clock, ahead)
-    turn.take(State.INCOMING, store(spool, "a"))
+    whole_turn.take(turn, State.INCOMING, store(spool, "a"))
     step(clock, -ahead)
     spool.follow_clock()
     clock.advance(60)
-    turn.take(State.INCOMING, store(spool, "a"))
+    whole_turn.take(turn, State.INCOMING, store(spool, "a"))
     assert (tmp_path / "runs").read_text() == "run\n"
 
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import whole_turn
 from commands import entry_schema, in_process
 from conftest import FakeClock, examples, tree
 from hostile import bodies, file_names
@@ -130,7 +131,7 @@ def test_a_signed_body_of_any_content_goes_its_way_and_nothing_else_is_touched(b
         assert CONTRACT.fullmatch(stored.name)
         assert (stored.parent, stored.read_bytes()) == (at.site.folder("incoming"), body)
         said = Notification.read(body)
-        settled = at.turn.take(State.INCOMING, stored.name)
+        settled = whole_turn.take(at.turn, State.INCOMING, stored.name)
         at.turn.attempt.clear_away()  # as at a processor's end
         assert settled is not None
         assert settled.state is (State.FAILED if said.problem else State.DONE)
@@ -167,7 +168,7 @@ def test_a_file_of_any_name_that_a_person_put_there_goes_its_way_whatever_its_lo
             path.with_name(log_name(name)).write_bytes(log)
         assert at.spool.listing(State.INCOMING).names == [name]
         check_commands(at.site, State.INCOMING, path)
-        settled = at.turn.take(State.INCOMING, name)
+        settled = whole_turn.take(at.turn, State.INCOMING, name)
         assert settled is not None
         said = Notification.read(body)
         assert settled.state is (State.FAILED if said.problem else State.DONE)

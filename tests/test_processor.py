@@ -23,7 +23,7 @@ from conftest import FakeClock, full_disk, tree, wait_until, write_config, write
 from running_service import make_site
 from whole_spool import WholeSpool
 
-from spooler import config, history
+from spooler import config, history, running
 from spooler.attempt import InHand
 from spooler.errors import SpoolUnusableError
 from spooler.lock import ProcessorLock
@@ -477,6 +477,95 @@ def test_four_workers_keep_fifty_notifications_of_five_contacts_in_order(tmp_pat
         # Each ends before the next begins: never two of one contact.
         assert lines == [f"{what} {identifier}" for identifier in expected for what in ("begin", "end")]
     assert len(list(spool.folder(FAILED).glob("*.json"))) == 5
+    assert tree(spool.folder(PROCESSING)) == {}
+
+
+@contextmanager
+def done_unsynced(monkeypatch: pytest.MonkeyPatch, spool: WholeSpool) -> Iterator[threading.Event]:
+    """Let the logs of what is done wait for the disk while the block runs, or until what it gives is set."""
+    goes_on, fsync = threading.Event(), os.fsync
+
+    def slow(descriptor: int) -> None:
+        path = Path(f"/proc/self/fd/{descriptor}").readlink()
+        if path.is_relative_to(spool.folder(DONE)) and path.suffix == ".log":
+            assert goes_on.wait(60)
+        fsync(descriptor)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", slow)
+        try:
+            yield goes_on
+        finally:
+            goes_on.set()
+
+
+def test_no_script_begins_for_a_contact_or_out_of_turn_before_its_older_one_is_on_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_config(tmp_path)
+    write_script(tmp_path / "processors", "10-a", f"echo $SPOOLER_ID >> {tmp_path}/journal")
+    spool = prepared(tmp_path)
+    for contact, identifier in ((1, "a"), (1, "b"), (2, "c")):
+        store(spool, contact, identifier)
+    with done_unsynced(monkeypatch, spool) as goes_on, processing(path):
+        wait_until(lambda: settled(spool) == 1)
+        assert not goes_on.wait(0.3)
+        assert (tmp_path / "journal").read_text() == "a\n"
+        goes_on.set()
+        wait_until(lambda: settled(spool) == 3)
+    assert (tmp_path / "journal").read_text() == "a\nb\nc\n"
+
+
+def test_while_one_gets_onto_the_disk_another_contacts_has_its_turn_and_each_its_mark(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, logged: Entries
+) -> None:
+    path = write_config(tmp_path)
+    write_script(tmp_path / "processors", "10-a", "exit 0")
+    spool = prepared(tmp_path)
+    names = [store(spool, contact, f"id-{contact}") for contact in range(4)]
+
+    def told() -> list[str]:
+        return [entry["file"] for entry in logged if entry["event"] == "done"]
+
+    with done_unsynced(monkeypatch, spool) as goes_on, processing(path):
+        wait_until(lambda: settled(spool) == 4)
+        assert sorted(running.marks(spool.folder(PROCESSING))) == names
+        assert told() == []
+        goes_on.set()
+        wait_until(lambda: told() == names)
+        wait_until(lambda: not running.marks(spool.folder(PROCESSING)))
+    assert tree(spool.folder(PROCESSING)) == {}
+
+
+def test_one_that_may_have_ended_the_processor_waits_until_the_others_are_on_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_config(tmp_path)
+    write_script(tmp_path / "processors", "10-a", f"echo $SPOOLER_ID >> {tmp_path}/journal")
+    spool = prepared(tmp_path)
+    store(spool, 1, "a")
+    spool.claim(IN, store(spool, 2, "interrupted"))
+    with done_unsynced(monkeypatch, spool) as goes_on, processing(path):
+        wait_until(lambda: settled(spool) == 1)
+        assert not goes_on.wait(0.3)
+        assert (tmp_path / "journal").read_text() == "a\n"
+        goes_on.set()
+        wait_until(lambda: settled(spool) == 2)
+
+
+def test_on_a_stop_what_is_done_gets_onto_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, logged: Entries
+) -> None:
+    path = write_config(tmp_path)
+    write_script(tmp_path / "processors", "10-a", "exit 0")
+    spool = prepared(tmp_path)
+    store(spool)
+    with done_unsynced(monkeypatch, spool) as goes_on, processing(path) as processor:
+        wait_until(lambda: settled(spool) == 1)
+        processor.stop()
+        assert not goes_on.wait(0.1)
+        goes_on.set()
+    assert [entry["event"] for entry in logged][-2:] == ["done", "processor ended"]
     assert tree(spool.folder(PROCESSING)) == {}
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import whole_turn
 from conftest import FakeClock, durable_calls, full_disk, wait_until, write_config, write_script
 from running_service import PATIENCE_SECONDS
 from structlog.testing import capture_logs
@@ -28,6 +29,7 @@ from spooler.notification import Notification
 from spooler.person import PersonsSpool
 from spooler.recovery import recover
 from spooler.scripts import Runner, Stop
+from spooler.spool import sync_moved
 from spooler.state import State
 from spooler.turn import Settled, Turn
 
@@ -80,7 +82,7 @@ class Desk:
         return name
 
     def take(self, name: str, state: State = IN) -> Settled:
-        settled = self.turn.take(state, name)
+        settled = whole_turn.take(self.turn, state, name)
         assert settled is not None
         self.clock.advance(1)
         return settled
@@ -500,6 +502,40 @@ def test_what_the_last_script_did_gets_onto_the_disk_when_the_file_has_moved_and
     assert desk.left_in_processing() == []
 
 
+def test_a_notification_is_told_to_be_done_and_its_mark_cleared_when_that_is_on_the_disk(desk: Desk) -> None:
+    desk.script("10-crm", "exit 0")
+    name = desk.store()
+    with capture_logs() as logged:
+        settled = desk.turn.take(IN, name)
+        assert settled == Settled(DONE, name)
+        assert settled.unsynced is not None
+        assert desk.where(name) == [DONE]
+        assert list(running.marks(desk.spool.folder(PROCESSING))) == [name]
+        other = desk.store()
+        desk.take(other)  # which has a mark of its own
+        assert list(running.marks(desk.spool.folder(PROCESSING))) == [name]
+        assert [entry["file"] for entry in logged if entry["event"] == "done"] == [other]
+        sync_moved([settled.unsynced.moved])
+        settled.unsynced.then()
+    assert [entry["file"] for entry in logged if entry["event"] == "done"] == [other, name]
+    assert desk.left_in_processing() == []
+
+
+def test_a_person_who_takes_one_back_before_it_is_on_the_disk_leaves_nothing_unsynced(desk: Desk) -> None:
+    desk.script("10-crm", "exit 0")
+    name = desk.store()
+    settled = desk.turn.take(IN, name)
+    assert settled is not None
+    assert settled.unsynced is not None
+    desk.move(name, IN, with_log=True)
+    sync_moved([settled.unsynced.moved])
+    assert settled.unsynced.moved.error is None
+    settled.unsynced.then()
+    assert desk.take(name).state is DONE
+    assert desk.runs() == ["10-crm 1", "10-crm 1"]
+    assert desk.left_in_processing() == []
+
+
 @pytest.mark.parametrize(
     ("script", "body", "state"),
     [
@@ -563,6 +599,25 @@ def test_what_was_moved_and_could_not_be_synced_is_where_it_is_and_counts_as_tha
     # Should a power cut undo the move, its attempt counts, whatever ran meanwhile.
     desk.take(desk.store())
     assert list(running.marks(desk.spool.folder(PROCESSING))) == [name]
+
+
+def test_what_was_moved_without_a_run_and_could_not_be_synced_counts_too(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, day = desk.store(), desk.spool.folder(DONE) / desk.spool.today
+    day.mkdir()
+    fsync = os.fsync
+
+    def refused(descriptor: int) -> None:
+        if Path(f"/proc/self/fd/{descriptor}").readlink() == day:
+            raise OSError(errno.EIO, "lost")
+        fsync(descriptor)
+
+    with monkeypatch.context() as patched, capture_logs() as logged:
+        patched.setattr(os, "fsync", refused)
+        assert desk.take(name) == Settled(DONE, name)
+    assert [entry["reason"] for entry in logged if entry["event"] == "not synced"] == ["lost"]
+    assert desk.where(name) == [DONE]
 
 
 def test_the_mark_of_what_could_not_even_be_put_back_stands_until_it_is(

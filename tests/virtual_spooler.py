@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
+import whole_turn
 from conftest import FakeClock, write_script
 from running_service import call, make_site
 from whole_spool import WholeSpool
@@ -184,7 +185,7 @@ class VirtualSpooler:
         while found := processor.queue.peek():
             _order, state, name = found
             processor.queue.take(name)
-            processor.queue.settle(name, processor.turn.take(state, name))
+            processor.queue.settle(name, whole_turn.take(processor.turn, state, name))
         if not any(self.files(state) for state in (State.INCOMING, State.PROCESSING, State.RETRY)):
             return float("inf")
         return processor.queue.idle_seconds(workers_free=True)

@@ -181,7 +181,8 @@ class Processor:
         if self._is_alone and self._busy:
             self._is_alone = False
             return None
-        lanes = frozenset((place, lane) for lane in waiting.take(name))
+        # Its name, too: a person may use it for one after another, and a mark tells of no more than the name.
+        lanes = frozenset((place, lane) for lane in (*waiting.take(name), f"file {name}"))
         self._busy += 1
         return _Taken(waiting, turn, state, name, lanes, self._is_alone)
 
@@ -222,6 +223,8 @@ class Processor:
             settled = turn.take(state, name)
             if settled and settled.unsynced:
                 self._commit.add(lanes, settled.unsynced.moved, settled.unsynced.then)
+                if settled.unsynced.is_last_attempt:
+                    self._commit.wait_for(lanes)
             if settled and settled.state is State.FAILED and self._on_failed:
                 self._on_failed(turn.webhook.name, settled.name)
         except OSError as error:

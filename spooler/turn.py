@@ -33,10 +33,14 @@ from spooler.state import State
 
 @dataclass(frozen=True, slots=True)
 class Unsynced:
-    """A notification that was moved, for `spooler.spool.sync_moved`; `then` is to be called after that."""
+    """A notification that was moved, for `spooler.spool.sync_moved`; `then` is to be called after that.
+
+    is_last_attempt: a power cut till then would have it given up, though it is done.
+    """
 
     moved: Moved
     then: Callable[[], None]
+    is_last_attempt: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +150,7 @@ class Turn:
         """Carry out the outcome's move."""
         match outcome:
             case Done() if seat.is_marked:
-                return self._finish_marked(seat, name, log)
+                return self._finish_marked(seat, name, progress.attempt, log)
             case Done(reason):
                 if reason:
                     self._note(name, reason)
@@ -161,7 +165,7 @@ class Turn:
         self._tell(settled.state, settled.name, log, getattr(outcome, "reason", ""))
         return settled
 
-    def _finish_marked(self, seat: Seat, name: str, log: FilteringBoundLogger) -> Settled:
+    def _finish_marked(self, seat: Seat, name: str, attempt: int, log: FilteringBoundLogger) -> Settled:
         """Settle what scripts were run for as done; it is told of when that is on the disk."""
         moved = self.spool.finish_marked(name)
         seat.is_lent = True
@@ -173,8 +177,9 @@ class Turn:
             self.attempt.seats.take_back(seat)
             self._tell(State.DONE, moved.name, log)
 
+        is_last_attempt = attempt >= self.webhook.processing.max_attempts
         self.finished.add(moved.name)
-        return Settled(State.DONE, moved.name, unsynced=Unsynced(moved, then))
+        return Settled(State.DONE, moved.name, unsynced=Unsynced(moved, then, is_last_attempt))
 
     def _tell(self, state: State, name: str, log: FilteringBoundLogger, reason: str = "") -> None:
         measures.TURNS.count(self.webhook.name, state.value)

@@ -378,7 +378,7 @@ MUTATIONS = (
         ORDER,
         "a script begins for a contact whose older one a power cut may put back",
         "processor.py",
-        (("                self._commit.wait_for(lanes)\n", "                pass\n"),),
+        (("else:\n                self._commit.wait_for(lanes)\n", "else:\n                pass\n"),),
         (
             "test_processor.py::"
             "test_no_script_begins_for_a_contact_or_out_of_turn_before_its_older_one_is_on_the_disk",
@@ -393,6 +393,20 @@ MUTATIONS = (
             "test_processor.py::"
             "test_one_that_may_have_ended_the_processor_waits_until_the_others_are_on_the_disk",
         ),
+    ),
+    Mutation(
+        ONCE,
+        "a power cut has several given up that are done",
+        "processor.py",
+        (("                    self._commit.wait_for(lanes)\n", "                    pass\n"),),
+        ("test_processor.py::test_what_has_no_further_attempt_is_on_the_disk_before_its_worker_goes_on",),
+    ),
+    Mutation(
+        ONCE,
+        "of two files of one name a mark tells of whichever",
+        "processor.py",
+        (('(*waiting.take(name), f"file {name}")', "waiting.take(name)"),),
+        ("test_processor.py::test_another_file_of_the_same_name_waits_until_the_first_is_on_the_disk",),
     ),
     Mutation(
         ONCE,

@@ -553,6 +553,44 @@ def test_one_that_may_have_ended_the_processor_waits_until_the_others_are_on_the
         wait_until(lambda: settled(spool) == 2)
 
 
+def test_what_has_no_further_attempt_is_on_the_disk_before_its_worker_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_config(tmp_path, "[processor]\nretry_delays = []\n")
+    write_script(tmp_path / "processors", "10-a", f"echo $SPOOLER_ID >> {tmp_path}/journal")
+    spool = prepared(tmp_path)
+    for contact, identifier in ((1, "a"), (2, "b")):
+        store(spool, contact, identifier)
+    with done_unsynced(monkeypatch, spool) as goes_on, processing(path):
+        wait_until(lambda: settled(spool) == 1)
+        assert not goes_on.wait(0.3)
+        assert (tmp_path / "journal").read_text() == "a\n"
+        goes_on.set()
+        wait_until(lambda: settled(spool) == 2)
+
+
+def test_another_file_of_the_same_name_waits_until_the_first_is_on_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_config(tmp_path)
+    write_script(tmp_path / "processors", "10-a", f"echo $SPOOLER_ID >> {tmp_path}/journal")
+    spool = prepared(tmp_path)
+
+    def put(identifier: str, contact: int) -> None:
+        body = f'{{"EventUniqueID": "{identifier}", "ContactID": {{"idContact": {contact}}}}}'
+        spool.path(IN, "by hand.log").touch()  # with a log, nobody waits until it stands still
+        spool.path(IN, "by hand.json").write_text(body)
+
+    put("a", 1)
+    with done_unsynced(monkeypatch, spool) as goes_on, processing(path):
+        wait_until(lambda: settled(spool) == 1)
+        put("b", 2)
+        assert not goes_on.wait(1.0)
+        assert (tmp_path / "journal").read_text() == "a\n"
+        goes_on.set()
+        wait_until(lambda: settled(spool) == 2)
+
+
 def test_on_a_stop_what_is_done_gets_onto_the_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, logged: Entries
 ) -> None:

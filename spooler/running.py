@@ -145,7 +145,7 @@ class Seats:
             self._free.append(seat)
             raise
         except BaseException:
-            seat.close()  # it is nobody's any more: its mark stays, to be counted
+            seat.keep()  # it is nobody's any more: its mark stays, to be counted
             raise
         if not seat.is_lent:
             self._clear(seat)
@@ -161,9 +161,12 @@ class Seats:
             self._free.append(seat)
 
     def remove(self) -> None:
-        """Take all of them away, when nothing runs any more."""
+        """Take all of them away, when nothing runs any more, but those whose marks are for `recovery`."""
         for seat in self._all:
-            seat.remove()
+            if seat.is_kept or seat.is_lent:
+                seat.close()
+            else:
+                seat.remove()
 
     def _made(self) -> Seat:
         seat = Seat(self._processing, secrets.randbits(32))

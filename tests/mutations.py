@@ -396,6 +396,13 @@ MUTATIONS = (
     ),
     Mutation(
         ONCE,
+        "an orderly end takes the mark away of what may not be on the disk",
+        "running.py",
+        (("            if seat.is_kept or seat.is_lent:\n", "            if False:\n"),),
+        ("test_running.py::test_at_an_orderly_end_the_mark_of_what_may_not_be_on_the_disk_stays",),
+    ),
+    Mutation(
+        ONCE,
         "a power cut has several given up that are done",
         "processor.py",
         (("                    self._commit.wait_for(lanes)\n", "                    pass\n"),),

@@ -91,6 +91,25 @@ def test_after_a_defect_a_mark_stays_whatever_is_run_next(tmp_path: Path) -> Non
     assert running.marks(tmp_path) == {NAME: MARK}
 
 
+@pytest.mark.parametrize("why", ["kept", "lent", "a defect"])
+def test_at_an_orderly_end_the_mark_of_what_may_not_be_on_the_disk_stays(tmp_path: Path, why: str) -> None:
+    seats = Seats(tmp_path)
+    descriptors = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - names are enough
+    with suppress(ZeroDivisionError), seats.taken() as seat, seats.taken() as other:
+        other.mark("other.json", MARK)
+        seat.mark(NAME, MARK)
+        if why == "kept":
+            seat.keep()
+        elif why == "lent":
+            seat.is_lent = True
+        else:
+            other.clear()
+            raise ZeroDivisionError
+    seats.remove()
+    assert running.marks(tmp_path) == {NAME: MARK}
+    assert len(os.listdir("/proc/self/fd")) == descriptors  # noqa: PTH208
+
+
 def test_a_mark_is_synced_and_where_its_file_is_new_the_folder_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

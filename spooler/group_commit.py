@@ -10,6 +10,7 @@ Does not promise: that a sync succeeds; whoever adds something is told in `then`
 
 import threading
 from collections.abc import Callable, Hashable
+from contextlib import suppress
 from typing import NamedTuple
 
 from spooler import spool
@@ -91,13 +92,8 @@ class GroupCommit:
 
     def _run(self) -> None:
         while group := self._next_group():
-            try:
-                spool.sync_moved([one.moved for one in group])
-            except Exception:  # noqa: BLE001 - the outermost frame: nobody is to wait for these for ever
-                get_logger().exception("defect")
-            else:
-                for one in group:
-                    _tell(one)
+            with suppress(Exception):  # that not even the log takes: nobody is to wait for ever
+                _sync(group)
             with self._committed:
                 del self._under_way[: len(group)]
                 self._committed.notify_all()
@@ -112,6 +108,16 @@ class GroupCommit:
 
     def _is_due(self) -> bool:
         return self._is_urgent or self._closing or len(self._under_way) >= self._together
+
+
+def _sync(group: list[_Added]) -> None:
+    try:
+        spool.sync_moved([one.moved for one in group])
+    except Exception:  # noqa: BLE001 - the marks of these stay, for the next start
+        get_logger().exception("defect")
+    else:
+        for one in group:
+            _tell(one)
 
 
 def _tell(one: _Added) -> None:

@@ -396,6 +396,13 @@ MUTATIONS = (
     ),
     Mutation(
         ONCE,
+        "a defect that not even the log can be told of has workers wait for ever",
+        "group_commit.py",
+        (("with suppress(Exception):", "with suppress():"),),
+        ("test_group_commit.py::test_a_defect_that_not_even_the_log_can_be_told_of_holds_up_nobody",),
+    ),
+    Mutation(
+        ONCE,
         "an orderly end takes the mark away of what may not be on the disk",
         "running.py",
         (("            if seat.is_kept or seat.is_lent:\n", "            if False:\n"),),

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 import structlog
@@ -189,6 +190,24 @@ def test_a_defect_in_whoever_is_told_holds_up_nobody(disk: Disk) -> None:
         disk.add(commit, "c")
     assert disk.told == ["b", "c"]
     assert [entry["event"] for entry in logged] == ["defect"]
+
+
+def test_a_defect_that_not_even_the_log_can_be_told_of_holds_up_nobody(disk: Disk) -> None:
+    def broken(*_: object) -> NoReturn:
+        raise MemoryError
+
+    before = structlog.get_config()["processors"]
+    structlog.configure(processors=[broken])
+    try:
+        with committing(together=2) as commit:
+            commit.add(frozenset({"id a"}), disk.moved("a"), defect)
+            disk.add(commit, "b")
+            with waiting(commit.wait_for_all):
+                pass
+            disk.add(commit, "c")
+    finally:
+        structlog.configure(processors=before)
+    assert disk.told[-1] == "c"
 
 
 def test_a_defect_in_the_sync_holds_up_nobody_and_nothing_is_told_of(

@@ -110,7 +110,7 @@ def _write(folder: int, files: Sequence[NewFile], *, sync: bool) -> None:
 
 def _sync(opened: Sequence[tuple[NewFile, int]]) -> None:
     # All are begun first, so that the syncs wait for the disk once, and not for each.
-    for step in (_begin_to_write_out, os.fsync) if len(opened) > 1 else (os.fsync,):
+    for step in (begin_to_write_out, os.fsync) if len(opened) > 1 else (os.fsync,):
         for file, descriptor in opened:
             if file.error is None:
                 try:
@@ -120,7 +120,7 @@ def _sync(opened: Sequence[tuple[NewFile, int]]) -> None:
                     file.error = error
 
 
-def _begin_to_write_out(descriptor: int) -> None:
+def begin_to_write_out(descriptor: int) -> None:
     """Ask the kernel to write a file out, and don't wait for it. Raises: OSError.
 
     What fails here for want of a place on the disk may be gone, and the next sync report success: not to be

@@ -57,6 +57,8 @@ def sync_moved(moved: Collection[Moved]) -> None:
     """Bring what was moved onto the disk, with its logs; all of it together. What fails has an `error`."""
     # After the renames: then most file systems bring all of it onto the disk in one go.
     # CRASH: a file has moved, and its log's last lines are lost: see `spooler.recovery`.
+    if len(moved) > 1:
+        _begin_to_write_out(moved)
     for one in moved:
         if one.log is not None:
             try:
@@ -71,6 +73,16 @@ def sync_moved(moved: Collection[Moved]) -> None:
             for one in moved:
                 if one.folder == folder:
                     one.error = one.error or error
+
+
+def _begin_to_write_out(moved: Collection[Moved]) -> None:
+    # Else each log is a transaction of its own, and the disk is waited for once more for each.
+    for one in moved:
+        if one.log is not None:
+            try:
+                durable.begin_to_write_out(one.log)
+            except OSError as error:
+                one.error = error  # it stays, though the sync might report success now for lost data
 
 
 class NotSyncedError(OSError):

@@ -396,6 +396,16 @@ MUTATIONS = (
     ),
     Mutation(
         ONCE,
+        "a log that couldn't be begun to be written out counts as synced",
+        "spool.py",
+        (("                one.error = error  # it stays", "                pass  # it stays"),),
+        (
+            "test_group_commit.py::"
+            "test_the_logs_of_a_group_are_all_begun_to_be_written_out_before_the_first_is_waited_for",
+        ),
+    ),
+    Mutation(
+        ONCE,
         "a defect that not even the log can be told of has workers wait for ever",
         "group_commit.py",
         (("with suppress(Exception):", "with suppress():"),),

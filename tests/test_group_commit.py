@@ -157,6 +157,26 @@ def test_a_disk_that_hangs_is_not_given_ever_more(disk: Disk) -> None:
     assert disk.told == ["a", "b", "c", "d", "e"]
 
 
+def test_the_logs_of_a_group_are_all_begun_to_be_written_out_before_the_first_is_waited_for(
+    disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[str] = []
+
+    def begin(descriptor: int) -> None:
+        assert disk.synced == []
+        begun.append(Path(f"/proc/self/fd/{descriptor}").readlink().name)
+        if len(begun) == 2:
+            raise OSError(5, "lost")
+
+    monkeypatch.setattr(durable, "begin_to_write_out", begin)
+    with committing(together=3) as commit:
+        moved = [disk.add(commit, name) for name in "abc"]
+    assert begun == ["a.log", "b.log", "c.log"]
+    assert disk.synced == ["a.log", "b.log", "c.log", disk.folder.name]
+    # Its sync reported success, as for lost data it may.
+    assert [one.name for one in moved if one.error is not None] == ["b"]
+
+
 @pytest.mark.parametrize("broken", ["b.log", ""], ids=["a log", "the folder"])
 def test_what_could_not_be_synced_has_an_error_when_it_is_told_of(disk: Disk, broken: str) -> None:
     disk.broken = broken or disk.folder.name

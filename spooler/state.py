@@ -40,7 +40,7 @@ What a crash leaves behind, and who sweeps it:
 | claim, release, postpone, finish, give_up, between the rename and the log's | the log in the folder it came from | the processor's start brings it after its file |
 | while a script runs                    | the file in processing/ (after a power cut perhaps where it was claimed), a hidden mark that names file, script and attempt, a working folder | the processor's start: the attempt is written to the log as interrupted and counts; then release |
 | after the last script, before finish   | the file in processing/, its log complete      | the processor's start: release; the next claim finds nothing left to run |
-| finish, before it is synced (hundredths of a second, of several) | the file in done/, its mark in processing/; after a power cut perhaps the file where it was, or its log without the last line | the processor's start: syncs it, and notes in the log that a line was lost; or as while a script runs |
+| finish, before it is synced (hundredths of a second, on a slow disk more; of up to 16, and one for each worker) | the file in done/, its mark in processing/; after a power cut perhaps the file where it was, or its log without the last line | the processor's start: syncs it, and notes in the log that a line was lost; or as while a script runs |
 | retry, drop, readmit, between the log's rename and the file's | the log in the folder that the file is meant for | the same command, given again |
 | drop, of what is in retry/, between the file's rename and the note | the file in done/, and no word of who did it | nobody |
 | prune, between the file's removal and its log's | a log without a file           | the next prune              |

@@ -17,6 +17,7 @@ from spooler.group_commit import GroupCommit
 from spooler.spool import Moved
 
 LONG_SECONDS = 600.0
+PATIENCE_SECONDS = 10.0  # after which a test that has failed ends, too
 A_MOMENT_SECONDS = 0.2  # in which what isn't to happen would
 
 
@@ -46,7 +47,7 @@ class Disk:
 
     def sync(self, descriptor: int) -> None:
         name = Path(f"/proc/self/fd/{descriptor}").readlink().name
-        assert self.goes_on.wait(LONG_SECONDS)
+        assert self.goes_on.wait(PATIENCE_SECONDS)
         self.synced.append(name)
         if name == self.broken:
             raise OSError(5, "lost")

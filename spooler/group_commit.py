@@ -64,9 +64,9 @@ class GroupCommit:
         with self._committed:
             self._urge()
 
-    def wait_for(self, lanes: Lanes) -> None:
-        """Wait until nothing of these lanes is under way."""
-        self._wait_until(lambda: all(lanes.isdisjoint(one.lanes) for one in self._under_way))
+    def wait_for(self, lanes: Lanes) -> bool:
+        """Wait until nothing of these lanes is under way; return whether anything was."""
+        return self._wait_until(lambda: all(lanes.isdisjoint(one.lanes) for one in self._under_way))
 
     def wait_for_all(self) -> None:
         """Wait until nothing is under way."""
@@ -79,11 +79,14 @@ class GroupCommit:
             self._wanted.notify()
         self._thread.join()
 
-    def _wait_until(self, is_committed: Callable[[], bool]) -> None:
+    def _wait_until(self, is_committed: Callable[[], bool]) -> bool:
+        has_waited = False
         with self._committed:
             while not is_committed():
+                has_waited = True
                 self._urge()
                 self._committed.wait()
+        return has_waited
 
     def _urge(self) -> None:
         if self._under_way and not self._is_urgent:

@@ -218,8 +218,9 @@ class Processor:
         try:
             if is_alone:
                 self._commit.wait_for_all()
-            else:
-                self._commit.wait_for(lanes)
+            elif self._commit.wait_for(lanes) and state is State.INCOMING:
+                # RACE: an older one may have come back meanwhile. Who is next is asked again.
+                return Settled(State.INCOMING, name)
             settled = turn.take(state, name)
             if settled and settled.unsynced:
                 self._commit.add(lanes, settled.unsynced.moved, settled.unsynced.then)

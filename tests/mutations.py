@@ -378,7 +378,7 @@ MUTATIONS = (
         ORDER,
         "a script begins for a contact whose older one a power cut may put back",
         "processor.py",
-        (("else:\n                self._commit.wait_for(lanes)\n", "else:\n                pass\n"),),
+        (("elif self._commit.wait_for(lanes) and", "elif False and"),),
         (
             "test_processor.py::"
             "test_no_script_begins_for_a_contact_or_out_of_turn_before_its_older_one_is_on_the_disk",
@@ -393,6 +393,13 @@ MUTATIONS = (
             "test_processor.py::"
             "test_one_that_may_have_ended_the_processor_waits_until_the_others_are_on_the_disk",
         ),
+    ),
+    Mutation(
+        ORDER,
+        "an older one that comes back while the disk is waited for is overtaken",
+        "processor.py",
+        (("wait_for(lanes) and state is State.INCOMING:", "wait_for(lanes) and False:"),),
+        ("test_processor.py::test_an_older_one_that_comes_back_while_the_disk_is_waited_for_goes_first",),
     ),
     Mutation(
         ONCE,

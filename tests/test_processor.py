@@ -569,6 +569,25 @@ def test_what_has_no_further_attempt_is_on_the_disk_before_its_worker_goes_on(
         wait_until(lambda: settled(spool) == 2)
 
 
+def test_an_older_one_that_comes_back_while_the_disk_is_waited_for_goes_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_config(tmp_path)
+    write_script(tmp_path / "processors", "10-a", f"echo $SPOOLER_ID >> {tmp_path}/journal")
+    spool = prepared(tmp_path)
+    older = store(spool, 1, "older")
+    spool.path(IN, older).rename(tmp_path / older)
+    for identifier in ("a", "b"):
+        store(spool, 1, identifier)
+    with done_unsynced(monkeypatch, spool) as goes_on, processing(path):
+        wait_until(lambda: settled(spool) == 1)
+        (tmp_path / older).rename(spool.path(IN, older))
+        assert not goes_on.wait(1.5)  # for it to be seen
+        goes_on.set()
+        wait_until(lambda: settled(spool) == 3)
+    assert (tmp_path / "journal").read_text() == "a\nolder\nb\n"
+
+
 def test_another_file_of_the_same_name_waits_until_the_first_is_on_the_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -770,6 +770,13 @@ MUTATIONS = (
     ),
     Mutation(
         HARMLESS,
+        "a standard input that is closed is read all the same",
+        "cli/__init__.py",
+        (("if sys.stdin is None:", "if False:"),),
+        ("test_cli.py::test_where_standard_input_is_closed_nothing_is_read_and_nobody_is_asked",),
+    ),
+    Mutation(
+        HARMLESS,
         "the zone of a forwarded address is kept",
         "proxy.py",
         (('str(found).partition("%")[0]', "str(found)"),),

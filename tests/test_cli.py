@@ -7,8 +7,12 @@ from pathlib import Path
 
 import click
 import pytest
+from commands import make_spool, put
+from conftest import write_config
+from running_service import KEY, public_pem
 
 from spooler import __version__, cli
+from spooler.state import State
 
 
 def run(*arguments: str, folder: Path | None = None) -> "subprocess.CompletedProcess[str]":
@@ -43,6 +47,37 @@ def test_an_unknown_command_is_a_mistake_of_usage() -> None:
     ended = run("proces")
     assert (ended.returncode, ended.stdout) == (2, "")
     assert ended.stderr.startswith("spooler: No such command 'proces'.")
+
+
+def test_the_bare_name_is_a_mistake_of_usage_that_shows_the_help_as_it_is() -> None:
+    ended = run()
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr == run("--help").stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [
+        ("verify --body - --signature eA== --key key.pem", 1),
+        ("retry -", 0),
+        ("retry --all", 1),
+        ("show -", 0),
+    ],
+)
+def test_where_standard_input_is_closed_nothing_is_read_and_nobody_is_asked(
+    arguments: str, status: int, tmp_path: Path
+) -> None:
+    config = write_config(tmp_path)
+    spool = make_spool(config)
+    put(spool, State.FAILED, "id-1")
+    put(spool, State.FAILED, "id-2")
+    (tmp_path / "key.pem").write_bytes(public_pem(KEY))
+    line = f'exec "{sys.executable}" -m spooler {arguments} 0<&-'
+    ended = subprocess.run(
+        ["sh", "-c", line], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=20
+    )
+    assert (ended.returncode, "Traceback" in ended.stderr) == (status, False), ended.stderr
+    assert len(list(spool.folder(State.FAILED).glob("*.json"))) == 2
 
 
 def test_the_version_is_told() -> None:

@@ -5,7 +5,10 @@ Promises: a user's mistake never shows a traceback. Each command lives in the mo
 """
 
 import importlib
+import os
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import click
@@ -68,6 +71,12 @@ class _Commands(click.Group):
             telling.discard()
             raise click.exceptions.Exit(Exit.OK) from None
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if not args:  # click makes it one of its errors, or none, with the version
+            telling.say(ctx.get_help(), err=True)
+            ctx.exit(Exit.USAGE)
+        return super().parse_args(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
@@ -84,6 +93,8 @@ def spooler() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status."""
+    if sys.stdin is None:  # closed by whoever started it: there is nothing to read, and nobody to ask
+        sys.stdin = Path(os.devnull).open(encoding="utf-8")  # noqa: SIM115 - for as long as the process lives
     try:
         result = spooler.main(args=arguments, prog_name="spooler", standalone_mode=False)
     except click.exceptions.Exit as stop:

@@ -8,7 +8,7 @@ Does not promise: that everything is of one instant.
 
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager
 from threading import Lock
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -48,11 +48,15 @@ _GAUGES = {
 
 
 class Metrics:
-    """A collector as the library wants it; also the text. Several threads may ask at once."""
+    """A collector as the library wants it; also the text. Several threads may ask at once.
+
+    unread: what kept folders or the disk from being counted the last time; their numbers are left out.
+    """
 
     def __init__(self, configuration: Configuration, *, clock: Clock | None = None) -> None:
         self._configuration = configuration
         self._clock = clock or SystemClock()
+        self.unread: list[OSError] = []
         self._registry = CollectorRegistry()
         self._registry.register(self)
         self._lock = Lock()
@@ -82,15 +86,23 @@ class Metrics:
         gauges = {
             name: GaugeMetricFamily(name, help_, labels=labels) for name, (help_, *labels) in _GAUGES.items()
         }
+        self.unread = []
         for webhook in self._configuration.webhooks:
-            with suppress(OSError):
+            with self._left_out():
                 self._of_webhook(WebhookFolders(self._configuration.spool, webhook, self._clock), gauges)
-        with suppress(OSError):
-            room = Room.of(self._configuration.spool)
+        with self._left_out():
+            room = Room.of_existing(self._configuration.spool)
             gauges["spooler_disk_free_bytes"].add_metric([], room.free_bytes)
             if room.free_inodes is not None:
                 gauges["spooler_disk_free_inodes"].add_metric([], room.free_inodes)
         yield from gauges.values()
+
+    @contextmanager
+    def _left_out(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            self.unread.append(error)
 
     def _of_webhook(self, folders: WebhookFolders, gauges: dict[str, GaugeMetricFamily]) -> None:
         label = [folders.webhook]

@@ -769,7 +769,14 @@ MUTATIONS = (
         ("test_hostile_files.py::test_any_configuration_is_understood_or_refused_in_one_line",),
     ),
     Mutation(
-        HARMLESS,
+        CLEAR,
+        "metrics say nothing of folders that they can't read",
+        "cli/metrics.py",
+        (("return Exit.FAILED if metrics.unread else Exit.OK", "return Exit.OK"),),
+        ("test_metrics.py::test_what_could_not_be_read_is_told_beside_the_numbers_and_ends_with_1",),
+    ),
+    Mutation(
+        CLEAR,
         "a standard input that is closed is read all the same",
         "cli/__init__.py",
         (("if sys.stdin is None:", "if False:"),),

@@ -1,12 +1,14 @@
 """Metrics: right after real traffic, well named, and there while nothing runs."""
 
 import os
+import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
+from commands import spooler
 from conftest import FakeClock, wait_until, write_config
 from prometheus_client.parser import text_string_to_metric_families
 from running_service import OTHER_KEY, Site, call, command_line, make_body, make_site, post, request, running
@@ -141,6 +143,19 @@ def test_folders_that_are_missing_or_unreadable_leave_out_their_own_numbers(tmp_
     samples = parse(Metrics(config.load(path)).text().decode())
     assert of(samples, "spooler_notifications", webhook="crm", state="done") is None
     assert of(samples, "spooler_notifications", webhook="other", state="done") == 0
+
+
+def test_what_could_not_be_read_is_told_beside_the_numbers_and_ends_with_1(tmp_path: Path) -> None:
+    path = write_config(tmp_path, webhooks=("crm", "other"))
+    (tmp_path / "spool" / "crm").mkdir(parents=True)
+    (tmp_path / "spool" / "crm" / "incoming").write_text("no folder")
+    ended = spooler(path, "metrics")
+    assert (ended.status, ended.err) == (1, f"spooler: {tmp_path}/spool/crm/incoming: Not a directory\n")
+    assert of(parse(ended.out), "spooler_notifications", webhook="other", state="done") == 0
+    shutil.rmtree(tmp_path / "spool")  # as before the first start
+    ended = spooler(path, "metrics")
+    assert (ended.status, ended.err) == (0, "")
+    assert of(parse(ended.out), "spooler_disk_free_bytes")
 
 
 def test_ages_pauses_and_runs_of_errors_are_told(tmp_path: Path, clock: FakeClock) -> None:

@@ -80,8 +80,9 @@ class Place:
                 here = (*table, found[1])
             else:
                 continue
-            if key[: len(here)] == here and len(here) > depth:
-                best, depth = number, len(here)
+            common = min(len(here), len(key))  # a table's line names those around it, too
+            if key[:common] == here[:common] and common > depth:
+                best, depth = number, common
         return best
 
 

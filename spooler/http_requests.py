@@ -176,6 +176,8 @@ class ErrorTask(task.ErrorTask):  # type: ignore[misc]
     def execute(self) -> None:
         answer = Answer.of_status(self.request.error.code)
         reason = _without_quotation(str(self.request.error.body))
+        if answer is Answer.TOO_LARGE:  # waitress names its own limit, which must not even be reached
+            reason = f"exceeds max_body of {self.channel.adj.max_request_body_size - 1}"
         get_logger().warning("refused", status=answer.status, reason=reason, peer=self.channel.addr[0])
         if getattr(self.request, "command", "") == "POST":
             count_refused(self.channel, self.request, answer, reason)

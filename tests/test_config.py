@@ -180,6 +180,7 @@ def test_fingerprints_may_be_written_as_openssl_prints_them(tmp_path: Path) -> N
     [
         ("worker = 2", "line 3: worker: unknown key; known are"),
         ("[reciever]\nworkers = 2", "line 3: reciever: unknown key; did you mean receiver?"),
+        ("[webhok.erp]\nhash = 'sha1'", "line 3: webhok: unknown key; did you mean webhook?"),
         ("[receiver]\n\nworker = 2", "line 5: receiver.worker: unknown key; did you mean workers?"),
         ("[processor]\ntime_out = '1s'", "line 4: processor.time_out: unknown key; did you mean timeout?"),
         (

@@ -191,6 +191,15 @@ TOO_LARGE = {
 }
 
 
+@pytest.mark.parametrize("sent", [TOO_LARGE["in one chunk"], head(LARGE) + LARGE], ids=["chunk", "length"])
+def test_the_log_tells_max_body_as_the_configuration_has_it(wire: Wire, sent: bytes) -> None:
+    with capture_logs() as logged:
+        exchange(wire.address, sent)
+    assert [line["reason"] for line in logged if line["event"] == "refused"] == [
+        f"exceeds max_body of {MAX_BODY}"
+    ]
+
+
 @pytest.mark.parametrize("sent", TOO_LARGE.values(), ids=TOO_LARGE)
 def test_a_body_over_max_body_is_413_and_never_asked_for(wire: Wire, sent: bytes) -> None:
     answer = exchange(wire.address, sent)

@@ -1,5 +1,6 @@
 """The first state of an installation."""
 
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -78,6 +79,12 @@ def test_the_command_says_what_it_made_and_what_is_next(tmp_path: Path) -> None:
     assert again.stderr == (
         "spooler: here/spooler.toml: exists already, and is left as it is; name another folder\n"
     )
+
+
+def test_what_is_next_can_be_typed_as_it_stands_whatever_the_folder_is_called(tmp_path: Path) -> None:
+    ended = run("init", "my spool's", folder=tmp_path)
+    (line,) = [line for line in ended.stdout.splitlines() if "spooler check" in line]
+    assert shlex.split(line)[1:] == ["spooler", "check", "--config", "my spool's/spooler.toml"]
 
 
 def test_a_folder_that_cannot_be_made_is_one_clear_line(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 Owns: how the demonstration is shown: a table that fills on a terminal, plain lines elsewhere.
 """
 
+import shlex
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -81,9 +82,9 @@ def _table(steps: list[Step]) -> Table:
 
 
 def _show_where(folder: Path, steps: list[Step]) -> None:
-    spool = folder / "spool" / WEBHOOK
+    spool = shlex.quote(str(folder / "spool" / WEBHOOK))
     click.echo(f"\nLook around: each notification is one file, and its folder is its state.\n  ls {spool}/*")
     failed = next((step.file for step in steps if step.state is State.FAILED and step.file), None)
     if failed:
-        click.echo(f"  cat {failed.with_suffix('.log')}")
-    click.echo(f"  cat {folder / 'spooler.log'}\nTo set it up for real: spooler init")
+        click.echo(f"  cat {shlex.quote(str(failed.with_suffix('.log')))}")
+    click.echo(f"  cat {shlex.quote(str(folder / 'spooler.log'))}\nTo set it up for real: spooler init")

@@ -1,10 +1,12 @@
 """`spooler init`: the first state of an installation."""
 
+import shlex
 from pathlib import Path
 
 import click
 
 from spooler import scaffold
+from spooler.config import FILE_NAME
 
 
 @click.command(name="init")
@@ -23,6 +25,7 @@ def command(directory: Path) -> int:
         f"  1. save the public key that the sender's webhook page shows as {directory / 'keys' / 'crm.pem'}"
     )
     click.echo("     (no key yet? `spooler keygen` makes a pair to try things out with)")
-    click.echo(f"  2. spooler check --config {directory / 'spooler.toml'}")
-    click.echo(f"  3. spooler run --config {directory / 'spooler.toml'}")
+    configuration = shlex.quote(str(directory / FILE_NAME))
+    click.echo(f"  2. spooler check --config {configuration}")
+    click.echo(f"  3. spooler run --config {configuration}")
     return 0

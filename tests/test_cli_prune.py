@@ -52,7 +52,7 @@ def test_each_state_keeps_what_its_retention_says(config: Path, spool: PersonsSp
     before = tree(spool.base)
     dry = spooler(config, "prune", "--dry-run")
     text = "remove 5 notifications (crm: 2 of done/; crm: 2 of failed/; crm: 1 of rejected/)"
-    assert (dry.status, dry.out, dry.err) == (0, "", f"would be done: {text}\n")
+    assert (dry.status, dry.out, dry.err) == (0, f"would be done: {text}\n", "")
     refused = spooler(config, "prune")
     assert (refused.status, refused.err) == (
         1,

@@ -50,7 +50,7 @@ def test_50_refused_by_a_wrong_key_are_processed_in_order_once_it_is_mended(tmp_
 
         looked = spooler(site.config_file, "readmit", "--dry-run")
         assert looked.status == 0
-        assert "would be done: 51 notifications of rejected/ to incoming/" in looked.err
+        assert "would be done: 51 notifications of rejected/ to incoming/" in looked.out
         asked = spooler(site.config_file, "readmit")
         assert (asked.status, "add --yes" in asked.err) == (1, True)
         assert len(site.files("rejected")) == 52

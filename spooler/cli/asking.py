@@ -1,7 +1,8 @@
 """Before many files change: how many, and whether that is meant.
 
 Owns: when a command asks, when it only says what to add, and the progress that it shows.
-Promises: nothing goes to standard output; no bar where standard error is no terminal.
+Promises: what is asked and what is refused goes to standard error, what a dry run tells to standard output;
+no bar where standard error is no terminal.
 """
 
 import sys
@@ -9,6 +10,8 @@ from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
 import click
+
+from spooler.cli.telling import say
 
 _Thing = TypeVar("_Thing")
 _BAR_FROM = 100  # fewer are moved before anybody could read a bar
@@ -25,7 +28,7 @@ def is_meant(text: str, *, yes: bool, dry_run: bool, ask: bool = True) -> bool:
     ask: whether it is much enough to ask. Raises: click.ClickException where nobody can be asked.
     """
     if dry_run:
-        click.echo(f"would be done: {text}", err=True)
+        say(f"would be done: {text}")
         return False
     if yes or not ask:
         return True

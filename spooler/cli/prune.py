@@ -50,7 +50,7 @@ def command(webhook: str | None, dry_run: bool, yes: bool, config: Path | None) 
         if not asking.is_meant(text, yes=yes, dry_run=dry_run, ask=total > 1):
             return Exit.OK
     elif dry_run:
-        click.echo("nothing is old enough to be removed", err=True)
+        say("nothing is old enough to be removed")
         return Exit.OK
     removed = 0
     for spool in spools:

@@ -86,7 +86,7 @@ def _retry_all(spools: list[PersonsSpool], state: State, wanted: Filter, *, yes:
 
     total = sum(1 for _place in places())
     if not total:
-        click.echo(f"nothing of that kind is in {state}/", err=True)
+        say(f"nothing of that kind is in {state}/")
         return unreadable.status
     if not asking.is_meant(_text(total, state), yes=yes, dry_run=dry_run, ask=total > 1):
         return unreadable.status

@@ -57,7 +57,9 @@ async def _run(address: tuple[str, int], made: Iterator[bytes], at_once: int, se
     started = time.monotonic()
     places = (_post(address, made, started + seconds, taken_seconds) for _ in range(at_once))
     try:
-        await asyncio.wait_for(asyncio.gather(*places), seconds + _PATIENCE_SECONDS)
+        # Not `wait_for`: Python 3.11's lets go of what Ctrl-C cancelled, which then complains of that.
+        async with asyncio.timeout(seconds + _PATIENCE_SECONDS):
+            await asyncio.gather(*places)
     except TimeoutError:
         raise SpoolerError(f"the receiver didn't answer within {_PATIENCE_SECONDS:g} s") from None
     except OSError as error:

@@ -3,11 +3,13 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from conftest import wait_until
 
 SHORT = ("--rounds", "1", "--seconds", "0.2", "--connections", "2")
 
@@ -35,6 +37,18 @@ def test_programs_get_one_object(tmp_path: Path) -> None:
     )
     assert found["processor_ms"] > 0
     assert found["file_system"] != "unknown"
+
+
+def test_ctrl_c_ends_it_without_a_word_and_leaves_nothing(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "spooler", "bench", str(tmp_path), "--seconds", "30"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        wait_until(lambda: any(tmp_path.glob("*/0/spool/*/incoming/*.json")), 30)
+        os.killpg(process.pid, signal.SIGINT)
+        out, err = process.communicate(timeout=30)
+    assert (process.returncode, out, err.strip()) == (130, "", "")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.skipif(not os.path.ismount("/dev/shm"), reason="needs a file system in memory")

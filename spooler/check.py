@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from spooler import alert_texts, alerter, dropins, lock, mail
+from spooler import alert_texts, alerter, dropins, lock, mail, start_failure
 from spooler.address import Address
 from spooler.config import CREDENTIALS, Configuration, Webhook
 from spooler.errors import KeyFileError
@@ -181,11 +181,14 @@ def _scripts(webhook: Webhook, user: User) -> Iterator[Finding]:
 
 def _script(subject: str, path: Path, ignored: str, user: User) -> Finding:
     if ignored:
-        return Finding(Verdict.NOTICE, subject, f"{path}: ignored, because {ignored}")
+        verdict = Verdict.WRONG if ignored == dropins.forbidden() else Verdict.NOTICE
+        return Finding(verdict, subject, f"{path}: ignored, because {ignored}")
     if barrier := user.barrier(path, EXECUTE):
         where = "it" if barrier == path.resolve() else f"in {barrier}"
         text = f"{path}: ignored, because {user.name} may not run {where} (chmod o+x, or chgrp and chmod g+x)"
         return Finding(Verdict.WRONG, subject, text)
+    if failure := start_failure.foresee(path):
+        return Finding(Verdict.WRONG, subject, failure)
     return Finding(Verdict.RIGHT, subject, f"{path}: runs")
 
 

@@ -96,7 +96,12 @@ def _why_ignored(path: Path) -> str:
 def _why_no_program(path: str, mode: int) -> str:
     if not mode & 0o111:
         return f"it has no run bit (chmod +x {path})"
-    return "" if os.access(path, os.X_OK) else f"user id {os.geteuid()} may not run it"
+    return "" if os.access(path, os.X_OK) else forbidden()
+
+
+def forbidden() -> str:
+    """Return why a file is ignored that others may run."""
+    return f"user id {os.geteuid()} may not run it"
 
 
 def _version(path: str, status: os.stat_result) -> str:

@@ -1,7 +1,11 @@
-"""Why a script couldn't be started, in plain words, and as a shell would say it."""
+"""Why a script couldn't be started, in plain words, and as a shell would say it.
+
+Does not promise: to foresee everything; what `env` doesn't find, only a start shows.
+"""
 
 import contextlib
 import errno
+import os
 from pathlib import Path
 
 from spooler.outcome import CANNOT_EXECUTE, NOT_FOUND
@@ -26,6 +30,23 @@ def why_not_started(script: Path, error: OSError) -> tuple[int, str]:
     if error.errno == errno.ETXTBSY:
         return CANNOT_EXECUTE, f"{script} can't be executed: it is being written"
     return CANNOT_EXECUTE, f"{script} can't be executed: {error.strerror}"
+
+
+def foresee(script: Path) -> str:
+    """Return why a script can never be started, as far as its beginning tells; empty if it may be."""
+    try:
+        with script.open("rb") as file:
+            beginning = file.read(256)
+    except OSError:  # a program may be there for running only
+        return ""
+    if beginning.startswith(b"#!"):
+        first = beginning.partition(b"\n")[0]
+        interpreter = os.fsdecode(b" ".join(first[2:].split()[:1]))
+        is_gone = interpreter.startswith("/") and not Path(interpreter).exists()
+        number = errno.ENOENT if is_gone or first.endswith(b"\r") else 0
+    else:
+        number = errno.ENOEXEC if b"\0" not in beginning else 0  # a program may be for whatever is installed
+    return why_not_started(script, OSError(number, ""))[1] if number else ""
 
 
 def _first_line(script: Path) -> str:

@@ -777,6 +777,13 @@ MUTATIONS = (
     ),
     Mutation(
         CLEAR,
+        "check calls a script right that can never be started",
+        "check.py",
+        (("if failure := start_failure.foresee(path):", 'if failure := "":'),),
+        ("test_check.py::test_a_script_that_can_never_be_started_is_wrong",),
+    ),
+    Mutation(
+        CLEAR,
         "a standard input that is closed is read all the same",
         "cli/__init__.py",
         (("if sys.stdin is None:", "if False:"),),

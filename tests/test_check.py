@@ -65,6 +65,45 @@ def test_every_script_is_told_with_what_keeps_it_from_running(path: Path) -> Non
     assert f"README.md: ignored, because it has no run bit (chmod +x {folder}/README.md)" in notice
 
 
+def test_a_script_that_can_never_be_started_is_wrong(path: Path) -> None:
+    folder = path.parent / "processors"
+    bad = {
+        "20-gone": (b"#!/nowhere/php -q\n", "its interpreter (#!/nowhere/php -q) doesn't exist"),
+        "30-windows": (b"#!/bin/sh\r\nexit 0\r\n", "its first line ends in CR"),
+        "40-windows-env": (b"#!/usr/bin/env python3\r\n", "its first line ends in CR"),
+        "50-bare": (b"echo hello\n", "neither a program for this machine nor a script with a #! line"),
+        "60-empty": (b"", "neither a program for this machine nor a script with a #! line"),
+    }
+    for name, (content, _why) in bad.items():
+        (folder / name).write_bytes(content)
+        (folder / name).chmod(0o755)
+    (folder / "70-program").symlink_to("/bin/true")
+    write_script(folder, "80-relative", "").write_text("#!bin/here\n")
+    findings = look(path)
+    wrong, right = texts(findings, Verdict.WRONG), texts(findings, Verdict.RIGHT)
+    for name, (_content, why) in bad.items():
+        assert f"{folder / name} can't be executed: {why}" in wrong
+        assert f"{name}: runs" not in right
+    assert all(f"{name}: runs" in right for name in ("10-runs", "70-program", "80-relative"))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_who_may_not_run_a_script_is_told_that_it_is_wrong(open_to_all: Path) -> None:
+    path = write_config(open_to_all, RECEIVER.format(port=free_port()))
+    write_script(open_to_all / "processors", "10-roots", "").chmod(0o700)
+    told = open_to_all / "told"
+    told.touch()
+    os.chown(told, NOBODY, NOBODY)
+    child = os.fork()
+    if child == 0:
+        os.setgroups([])
+        os.setuid(NOBODY)
+        told.write_text(texts(look(path), Verdict.WRONG))
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert f"10-roots: ignored, because user id {NOBODY} may not run it" in told.read_text()
+
+
 def test_a_key_that_cannot_be_used_is_wrong(path: Path, key_pair: KeyPair) -> None:
     text = path.read_text().replace(str(key_pair.public_pem), str(key_pair.private_pem))
     path.write_text(text)

@@ -71,6 +71,16 @@ CASES = (
         ways=("record",),
     ),
     Broken(
+        "a mark is cleared before its group is synced",
+        module="turn.py",
+        changes=(
+            ("        seat.is_lent = True\n", "        pass\n"),
+            ("            self.attempt.seats.take_back(seat)\n", "            pass\n"),
+        ),
+        breaks=(UNCOUNTED,),
+        ways=("record",),
+    ),
+    Broken(
         "a note is synced after the move",
         module="spool.py",
         changes=(

@@ -125,7 +125,8 @@ def _break(mark: str, found: Found, confirmed: Collection[str]) -> str:
     state, lines = found[identifier]
     if what == "ack":
         return _untrue(state, lines)
-    if what == "ran" and not history.attempts(lines):
+    # What is done won't be run again; there a note may tell of the run (see `_untrue`).
+    if what == "ran" and state is not State.DONE and not any(line.get("script") == rest[1] for line in lines):
         return UNCOUNTED
     if what == "paused" or (what == "ran" and rest[1] == SECOND):
         answered = {name for name, _version in history.Progress.of(lines).answered}

@@ -8,7 +8,7 @@ import os
 import re
 import signal
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -56,11 +56,14 @@ def work(
     # Each of a contact of its own, so that none waits for another.
     types = [list(_EXITS)[number % len(_EXITS)] for number in range(count)]
     bodies = [make_body(len(sent) + number, type_, _BODY_BYTES) for number, type_ in enumerate(types)]
-    # What comes together is stored together; what runs is best sent one by one.
-    with ThreadPoolExecutor(_TOGETHER if case.command == "receive" else 1) as pool:
-        ours |= set(pool.map(lambda body: _send(service, body, marks, sent), bodies))
-    if case.command == "receive":
+    # What comes together is stored together. What runs is sent one by one first, each with all its own syncs.
+    at_once = case.command == "receive"
+    ours |= _send_all(service, bodies, marks, sent, _TOGETHER if at_once else 1)
+    if at_once:
         return
+    # Then many at once: what is done is synced in groups, while the next have their turns already.
+    bodies = [make_body(len(sent) + number, "ok", _BODY_BYTES) for number in range(_TOGETHER)]
+    ours |= _send_all(service, bodies, marks, sent, _TOGETHER)
     noted: set[str] = set()
 
     def note_settled() -> bool:
@@ -74,6 +77,14 @@ def work(
     if hang:
         last = _send(service, make_body(len(sent), "hang", _BODY_BYTES), marks, sent)
         wait_until(lambda: f"ran {last} {SECOND}" in marks.read_text(), "the script runs")
+
+
+def _send_all(
+    service: Service, bodies: Sequence[bytes], marks: Path, sent: dict[str, bytes], at_a_time: int
+) -> set[str]:
+    """Send notifications, so many at a time; return the ids."""
+    with ThreadPoolExecutor(at_a_time) as pool:
+        return set(pool.map(lambda body: _send(service, body, marks, sent), bodies))
 
 
 def _send_noted(service: Service, marks: Path, sent: dict[str, bytes]) -> set[str]:

@@ -116,8 +116,8 @@ class Processor:
         self._watcher.start()
         log = get_logger()
         log.info("processor ready", workers=self._workers, watching=self._watcher.works)
-        self._commit.start()
         try:
+            self._commit.start()
             with ThreadPoolExecutor(self._workers, "worker") as pool:
                 while not self._stop.requested:
                     self._wake.clear()

@@ -460,8 +460,15 @@ MUTATIONS = (
         ONCE,
         "a disk that hangs is given ever more",
         "group_commit.py",
-        (("len(self._under_way) < 2 * self._together", "True"),),
+        (("len(self._under_way) < self._most", "True"),),
         ("test_group_commit.py::test_a_disk_that_hangs_is_not_given_ever_more",),
+    ),
+    Mutation(
+        ONCE,
+        "a slow disk is given as many as a fast one",
+        "group_commit.py",
+        (("max(1, int(self._within_seconds / each_seconds))", "2 * self._together"),),
+        ("test_group_commit.py::test_a_slow_disk_is_given_one_after_another_so_that_the_end_is_near",),
     ),
     Mutation(
         ONCE,

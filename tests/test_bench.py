@@ -21,16 +21,23 @@ needs_peers = pytest.mark.skipif(
 
 def bench(tmp_path: Path, *arguments: str) -> dict[str, Any]:
     """Run a benchmark and return its result."""
+    (found,) = bench_all(tmp_path, *arguments).values()
+    assert isinstance(found, dict)
+    return found
+
+
+def bench_all(tmp_path: Path, *arguments: str) -> dict[str, Any]:
+    """Run benchmarks in one call and return their results."""
     result = tmp_path / "result.json"
-    command = [sys.executable, str(BENCH), *arguments, "--folder", str(tmp_path), "--json", str(result)]
+    command = [sys.executable, str(BENCH), "--folder", str(tmp_path), "--json", str(result), *arguments]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert list(tmp_path.iterdir()) == [result], "it leaves nothing but its result"
-    (found,) = json.loads(result.read_text()).values()
-    assert isinstance(found, dict)
-    assert found["machine"]["cores"] > 0
-    assert found["aims"]
-    return found
+    results: dict[str, Any] = json.loads(result.read_text())
+    for found in results.values():
+        assert found["machine"]["cores"] > 0
+        assert found["aims"]
+    return results
 
 
 @needs_compiler
@@ -73,6 +80,14 @@ def test_memory_is_that_of_both_services(tmp_path: Path) -> None:
     figures = bench(tmp_path, "memory", "--idle", "1")["figures"]
     assert min(figures["receiver_mb"], figures["processor_mb"]) > 5
     assert 0 < figures["idle_percent"] < 5  # in a second that has no tick of theirs, too
+
+
+@needs_compiler
+def test_several_in_one_call_add_to_one_result(tmp_path: Path) -> None:
+    found = bench_all(
+        tmp_path, "wake-up", "--count", "3", "--pause", "0", "processing", "--rounds", "1", "--count", "3"
+    )
+    assert set(found) == {"wake-up", "processing"}
 
 
 @needs_compiler

@@ -1,7 +1,7 @@
 """The benchmarks, as commands: `python tests/bench --help`."""
 
 import json
-from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,73 +16,84 @@ import report
 from rounds import workplace
 
 
-def _options(function: Callable[..., None]) -> Callable[..., None]:
-    for option in (
-        click.option(
-            "--json", "json_file", type=click.Path(path_type=Path), help="Add the result to this file."
-        ),
-        click.option(
-            "--folder",
-            type=click.Path(path_type=Path, exists=True, file_okay=False),
-            help="Measure on this folder's disk; else on that of temporary files.",
-        ),
-    ):
-        function = option(function)
-    return function
+@dataclass(frozen=True, slots=True)
+class _Bench:
+    """What all benchmarks of one call share: a folder on the disk in question, and where results go."""
+
+    context: click.Context
+    folder: Path | None
+    json_file: Path | None
+
+    def place(self) -> Path:
+        """Return a folder to work in, which stays until the last benchmark of this call has ended."""
+        return self.context.with_resource(workplace(self.folder))
+
+    def save(self, benchmark: str, result: dict[str, Any], aims: list[report.Aim]) -> None:
+        if self.json_file is not None:
+            report.save(self.json_file, benchmark, result, aims)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
-def main() -> None:
+@click.group(chain=True, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Add the results to this file.")
+@click.option(
+    "--folder",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Measure on this folder's disk; else on that of temporary files.",
+)
+@click.pass_context
+def main(context: click.Context, folder: Path | None, json_file: Path | None) -> None:
     """Measure spooler against what people would use instead, and against what the disk allows.
 
-    What is compared takes turns, many times; read the ratios, not the rates.
+    What is compared takes turns, many times; read the ratios, not the rates. Several benchmarks may stand in
+    one call, one after another, each with its options; nothing is deleted before the last has ended.
     """
+    context.obj = _Bench(context, folder, json_file)
 
 
 @main.command("confirm")
 @click.option("--rounds", default=10, type=click.IntRange(1), help="How often each has its turn.")
 @click.option("--seconds", default=2, type=click.IntRange(1), help="How long a turn is.")
 @click.option("--bodies", default=12_000, type=click.IntRange(1), help="So many different notifications.")
-@_options
-def confirm_(folder: Path | None, json_file: Path | None, rounds: int, seconds: int, bodies: int) -> None:
+@click.pass_obj
+def confirm_(bench: _Bench, rounds: int, seconds: int, bodies: int) -> None:
     """Confirmed requests: rate, latency, processor time."""
     programs.demand(confirm.PROGRAMS)
-    with workplace(folder) as place:
-        about = report.machine(place)
-        turns = confirm.measure(place, rounds, seconds, bodies)
+    place = bench.place()
+    about = report.machine(place)
+    turns = confirm.measure(place, rounds, seconds, bodies)
     for connections, of_all in turns.items():
         report.show(f"{connections} connections", of_all)
     aims = confirm.aims(turns)
     report.show_aims(aims)
-    _save(json_file, "confirm", {"machine": about, "turns": turns}, aims)
+    bench.save("confirm", {"machine": about, "turns": turns}, aims)
 
 
 @main.command("processing")
 @click.option("--rounds", default=10, type=click.IntRange(1), help="How often each has its turn.")
 @click.option("--count", default=500, type=click.IntRange(2), help="Notifications in a turn.")
-@_options
-def processing_(folder: Path | None, json_file: Path | None, rounds: int, count: int) -> None:
+@click.pass_obj
+def processing_(bench: _Bench, rounds: int, count: int) -> None:
     """Scripts a second, against bare loops that start the same program."""
     programs.demand(processing.PROGRAMS)
-    with workplace(folder) as place:
-        about = report.machine(place)
-        turns = processing.measure(place, rounds, count)
+    place = bench.place()
+    about = report.machine(place)
+    turns = processing.measure(place, rounds, count)
     report.show("processing", turns)
     aims = processing.aims(turns)
     report.show_aims(aims)
-    _save(json_file, "processing", {"machine": about, "turns": turns}, aims)
+    bench.save("processing", {"machine": about, "turns": turns}, aims)
 
 
 @main.command("wake-up")
 @click.option("--count", default=300, type=click.IntRange(1), help="Notifications.")
 @click.option("--pause", default=0.1, type=click.FloatRange(0), help="Seconds of rest before each.")
-@_options
-def wake_up(folder: Path | None, json_file: Path | None, count: int, pause: float) -> None:
+@click.pass_obj
+def wake_up(bench: _Bench, count: int, pause: float) -> None:
     """From the 200 to the start of the script, when nothing else is to be done."""
     programs.demand(processing.PROGRAMS)
-    with workplace(folder) as place:
-        about = report.machine(place)
-        found = processing.wake_up(place, count, pause)
+    place = bench.place()
+    about = report.machine(place)
+    found = processing.wake_up(place, count, pause)
     ordered = sorted(found)
     p50, p99 = ordered[count // 2], ordered[count * 99 // 100]
     aims = [
@@ -91,7 +102,7 @@ def wake_up(folder: Path | None, json_file: Path | None, count: int, pause: floa
         report.Aim("the longest", ordered[-1]),
     ]
     report.show_aims(aims)
-    _save(json_file, "wake-up", {"machine": about, "ms": found}, aims)
+    bench.save("wake-up", {"machine": about, "ms": found}, aims)
 
 
 @main.command("backlog")
@@ -103,33 +114,33 @@ def wake_up(folder: Path | None, json_file: Path | None, count: int, pause: floa
 @click.option("--scripts", default=500, type=click.IntRange(2, backlog.FEW), help="So many are timed.")
 @click.option("--bodies", default=6_000, type=click.IntRange(1), help="So many different notifications.")
 @click.option("--done", is_flag=True, help="Files that are done today, in place of waiting ones.")
-@_options
-def backlog_(folder: Path | None, json_file: Path | None, rounds: int, files: int, **plan: Any) -> None:
+@click.pass_obj
+def backlog_(bench: _Bench, /, rounds: int, files: int, **plan: Any) -> None:
     """Very many files waiting, against 1,000: the first script, scripts a second, memory, confirming."""
     programs.demand(backlog.PROGRAMS)
-    with workplace(folder) as place:
-        about = report.machine(place)
-        turns = backlog.measure(place, rounds, files, backlog.Plan(**plan))
+    place = bench.place()
+    about = report.machine(place)
+    turns = backlog.measure(place, rounds, files, backlog.Plan(**plan))
     title = "done today" if plan["done"] else "backlog"
     report.show(title, turns)
     aims = backlog.aims(turns, files)
     report.show_aims(aims)
-    _save(json_file, title, {"machine": about, "turns": turns}, aims)
+    bench.save(title, {"machine": about, "turns": turns}, aims)
 
 
 @main.command("memory")
 @click.option("--idle", default=60.0, type=click.FloatRange(1), help="Seconds to watch it doing nothing.")
-@_options
-def memory_(folder: Path | None, json_file: Path | None, idle: float) -> None:
+@click.pass_obj
+def memory_(bench: _Bench, idle: float) -> None:
     """Memory of receiver and processor, and what they do while nothing happens."""
     programs.demand(memory.PROGRAMS)
-    with workplace(folder) as place:
-        about = report.machine(place)
-        figures = memory.measure(place, idle)
+    place = bench.place()
+    about = report.machine(place)
+    figures = memory.measure(place, idle)
     report.show("memory", {"spooler": [figures]})
     aims = memory.aims(figures)
     report.show_aims(aims)
-    _save(json_file, "memory", {"machine": about, "figures": figures}, aims)
+    bench.save("memory", {"machine": about, "figures": figures}, aims)
 
 
 @main.command("picture")
@@ -155,10 +166,5 @@ def readme_(json_file: Path, readme_file: Path, check: bool) -> None:
     readme_file.write_text(written)
 
 
-def _save(file: Path | None, benchmark: str, result: dict[str, Any], aims: list[report.Aim]) -> None:
-    if file is not None:
-        report.save(file, benchmark, result, aims)
-
-
 if __name__ == "__main__":
-    main()
+    main(prog_name="python tests/bench")

@@ -69,8 +69,9 @@ def _where(results: dict[str, Any]) -> str:
     """Return in one line what was measured on."""
     machine = results["confirm"]["machine"]
     rounds = statistics.median(len(turns) for turns in results["confirm"]["turns"][str(MANY)].values())
+    file_system = machine["disk"].partition(" (")[0]
     return (
-        f"{machine['cores']} cores, {machine['memory_bytes'] / 1e9:.0f} GB, {machine['disk'].split()[0]}, "
+        f"{machine['cores']} cores, {machine['memory_bytes'] / 1e9:.0f} GB, {file_system}, "
         f"Linux {machine['kernel'].split('-')[0]}, Python {machine['python']}; {MANY} connections, 1 KiB; "
         f"medians of {rounds:.0f} rounds in turns"
     )

@@ -136,7 +136,8 @@ def _spooler(program: Path, sender: Sender, count: int, folder: Path) -> Figures
     shop = Workshop.make(folder, program, sender)
     fill(shop.webhook / "incoming", count)
     with running(shop.command("process"), folder / "log", shop.environment) as process:
-        wait_until(lambda: not any((shop.webhook / "incoming").iterdir()), "all are processed")
+        # Not by looking into incoming/: who lists a folder holds up who moves files out of it.
+        wait_until(lambda: shop.started() == count, "all are begun", each_seconds=0.02)
         wait_until(lambda: not any((shop.webhook / "processing").glob("*.json")), "the last one ends")
         used = processor_seconds([process])
     done = sum(file.suffix == ".json" for file in (shop.webhook / "done").glob("*/*"))

@@ -1187,6 +1187,13 @@ MUTATIONS = (
     ),
     Mutation(
         PROMPT,
+        "a connection wakes the receiver before its request is there",
+        "listening.py",
+        (("        _wait_for_requests(listener.socket)\n", "        pass\n"),),
+        ("test_listening.py::test_who_says_nothing_is_accepted_later_and_who_then_speaks_at_once",),
+    ),
+    Mutation(
+        PROMPT,
         "what lies behind a nearer limit now still counts as waiting for its turn",
         "backlog.py",
         (("        if gone:  # those", "        if False:  # those"),),

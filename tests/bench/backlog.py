@@ -86,7 +86,8 @@ def _confirm(shop: Workshop, sender: Sender, seconds: int) -> float:
         running(shop.command("process"), log, shop.environment),
         running(shop.command("receive"), log) as receiver,
     ):
-        wait_until(lambda: log.read_text().count("processor ready") == 2, "the processor has begun again")
+        # What it tells when it has looked at all of them: that takes a core for seconds, once.
+        wait_until(lambda: "held back" in log.read_text(), "the processor has looked", each_seconds=0.1)
         wait_until(lambda: "receiver ready" in log.read_text() and receiver.children(), "the receiver works")
         url = f"http://127.0.0.1:{shop.port}/webhook/crm"
         figures = sender.run(url, 32, seconds)

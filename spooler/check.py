@@ -19,6 +19,7 @@ from spooler import alert_texts, alerter, dropins, lock, mail, start_failure
 from spooler.address import Address
 from spooler.config import CREDENTIALS, Configuration, Webhook
 from spooler.errors import KeyFileError
+from spooler.file_system import FileSystem
 from spooler.folders import WebhookFolders
 from spooler.keys import load_key
 from spooler.owner import EXECUTE, READ, WRITE, User, service_user
@@ -109,6 +110,8 @@ def _disk(configuration: Configuration) -> Iterator[Finding]:
     verdict = Verdict.WRONG if room.shortage(limit) else Verdict.RIGHT
     text = f"{format_size(room.free_bytes)}{inodes} free; min_free is {format_size(limit)}"
     yield Finding(verdict, "disk", text)
+    if doubt := FileSystem.of(configuration.spool).doubt:
+        yield Finding(Verdict.NOTICE, "disk", doubt)
 
 
 def _folders(spool: WebhookFolders, user: User) -> Iterator[Finding]:

@@ -528,6 +528,17 @@ MUTATIONS = (
     ),
     Mutation(
         CLEAR,
+        "an ext4 without a journal counts as one that power cuts were tried on",
+        "file_system.py",
+        (('any(option.startswith("data=") for option in options)', "True"),),
+        (
+            "test_file_system.py::"
+            "test_what_power_cuts_were_tried_on_is_not_doubted_and_an_ext4_without_a_journal_is"
+            "[ext4 without a journal]",
+        ),
+    ),
+    Mutation(
+        CLEAR,
         "what has to stay in processing/ is told of at each look",
         "webhook_queue.py",
         (("._replace(told=True)", "._replace(told=False)"), (", told=True)\n", ")\n")),

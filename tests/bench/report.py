@@ -17,6 +17,8 @@ from rich.console import Console
 from rich.table import Table
 from rounds import Turns, medians
 
+from spooler.file_system import FileSystem
+
 _HEADS = {
     "per_second": "a second",
     "processor_ms": "processor ms each",
@@ -54,23 +56,16 @@ class Aim:
 def machine(folder: Path) -> dict[str, Any]:
     """Return what was measured on; `folder` is on the disk in question."""
     mounted = [part for part in psutil.disk_partitions(all=True) if folder.is_relative_to(part.mountpoint)]
-    disk = max(mounted, key=lambda part: len(part.mountpoint))
+    options = max(mounted, key=lambda part: len(part.mountpoint)).opts
+    disk = FileSystem.of(folder)
     return {
         "cores": os.cpu_count(),
         "memory_bytes": psutil.virtual_memory().total,
         "kernel": platform.release(),
         "python": platform.python_version(),
-        "disk": f"{disk.fstype}{_without_journal(disk)} ({disk.opts})",
+        "disk": f"{disk.kind}{'' if disk.has_journal else ' without a journal'} ({options})",
         "load_average_before": os.getloadavg()[0],
     }
-
-
-def _without_journal(disk: Any) -> str:
-    """Say so of an ext4 that has none: what syncing costs there, and saves, is something else."""
-    journals, device = Path("/proc/fs/jbd2"), Path(disk.device).resolve().name
-    if disk.fstype != "ext4" or not journals.is_dir() or any(journals.glob(f"{device}-*")):
-        return ""
-    return " without a journal"
 
 
 def show(title: str, turns: Turns) -> None:

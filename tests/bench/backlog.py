@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from confirm import DISK, disk_limit
 from load import Sender
 from processes import processor_seconds, running, wait_until
 from processing import Workshop, fill
@@ -39,9 +40,9 @@ class Plan:
 
 def measure(folder: Path, rounds: int, files: int, plan: Plan) -> Turns:
     """Return the turns with few files and with many; each makes its own."""
-    sender, program = Sender.make(folder, plan.bodies), build("stamp.c", folder)
+    sender, script = Sender.make(folder, plan.bodies), build("stamp.c", folder)
     measures: dict[str, Measure] = {
-        name(count): partial(_with, count, plan, program, sender) for count in (FEW, files)
+        name(count): partial(_with, count, plan, script, sender) for count in (FEW, files)
     }
     return take_turns(measures, rounds, folder, f"{files:,} files")
 
@@ -51,8 +52,8 @@ def name(files: int) -> str:
     return f"{files:,} files"
 
 
-def _with(files: int, plan: Plan, program: Path, sender: Sender, folder: Path) -> Figures:
-    shop = Workshop.make(folder, program, sender)
+def _with(files: int, plan: Plan, script: Path, sender: Sender, folder: Path) -> Figures:
+    shop = Workshop.make(folder, script, sender)
     if plan.done:
         fill(shop.webhook / "done" / f"{SystemClock().now():%Y-%m-%d}", files)
     fill(shop.webhook / "incoming", FEW if plan.done else files)
@@ -68,6 +69,7 @@ def _with(files: int, plan: Plan, program: Path, sender: Sender, folder: Path) -
     scripts = stamps[: plan.scripts]
     (shop.webhook / "paused").touch()
     confirmed = _confirm(shop, sender, plan.seconds)
+    stored = disk_limit(build("disk_limit.c", folder), 4, plan.seconds, shop.webhook / "incoming")
     slowest = max(later - earlier for earlier, later in itertools.pairwise(scripts))
     return {
         "first_script_s": (stamps[0] - begun) / 1e9,
@@ -76,6 +78,7 @@ def _with(files: int, plan: Plan, program: Path, sender: Sender, folder: Path) -
         "processor_s": used,
         "peak_mb": peak_bytes / 1e6,
         "confirmed_per_second": confirmed,
+        "disk_per_second": stored["per_second"],
     }
 
 
@@ -109,4 +112,6 @@ def aims(turns: Turns, files: int) -> list[Aim]:
         Aim("most resident memory in MB", max(turn["peak_mb"] for turn in of_many), at_most=300.0),
         Aim(f"scripts a second, x {few}", ratio(turns, many, few, "per_second"), at_least=0.8),
         Aim(f"confirmed a second, x {few}", ratio(turns, many, few, "confirmed_per_second"), at_least=0.9),
+        # What the file system itself makes of so large a folder.
+        Aim(f"{DISK}, stored a second, x {few}", ratio(turns, many, few, "disk_per_second")),
     ]

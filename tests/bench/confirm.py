@@ -37,7 +37,7 @@ def measure(folder: Path, rounds: int, seconds: int, bodies: int) -> dict[int, T
             name: partial(_peer, name, sender, connections, seconds) for name in peers.STARTS
         }
         threads = {DISK: 4, DISK_ONE: 1} if connections == MANY else {DISK_ONE: 1}
-        measures |= {name: partial(_disk, disk, count, seconds) for name, count in threads.items()}
+        measures |= {name: partial(disk_limit, disk, count, seconds) for name, count in threads.items()}
         found[connections] = take_turns(measures, rounds, folder, f"{connections} connections")
     return found
 
@@ -69,7 +69,8 @@ def _files(peer: Peer) -> int:
     return sum(1 for _ in peer.stored.glob("[!.]*.json"))
 
 
-def _disk(program: Path, threads: int, seconds: int, folder: Path) -> Figures:
+def disk_limit(program: Path, threads: int, seconds: int, folder: Path) -> Figures:
+    """Return what so many threads that only store get done; `program` is made of disk_limit.c."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     command = [str(program), str(folder), str(threads), str(seconds), str(BODY_BYTES)]
     ended = subprocess.run(command, check=True, capture_output=True, text=True)

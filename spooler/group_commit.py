@@ -2,15 +2,13 @@
 
 Owns: the thread that waits for the disk, and what is under way to it. One sync costs about as much as several
 that are asked for together: so a few are waited for, for a moment, unless nothing else is to be done.
-Promises: each is synced within that moment and the disk's own time. The slower the disk, the fewer are under
-way: an orderly end has to wait for them. `wait_for` returns when nothing is under way any more that shares a
-lane with what is to come: a power cut may undo what is under way, and then it has its turn again, behind
-whatever has had one meanwhile.
+Promises: each is synced within that moment and the disk's own time. `wait_for` returns when nothing is under
+way any more that shares a lane with what is to come: a power cut may undo what is under way, and then it has
+its turn again, behind whatever has had one meanwhile.
 Does not promise: that a sync succeeds; whoever adds something is told in `then`.
 """
 
 import threading
-import time
 from collections.abc import Callable, Hashable
 from contextlib import suppress
 from typing import NamedTuple
@@ -21,8 +19,6 @@ from spooler.spool import Moved
 
 _TOGETHER = 8  # for more of them it is hardly less each
 _LINGER_SECONDS = 0.02
-_WITHIN_SECONDS = 5.0  # should the disk be able to do what is under way; the service manager's patience is 60
-_LEAST_SECONDS = 1e-6  # that one takes
 
 Lanes = frozenset[Hashable]
 
@@ -36,22 +32,13 @@ class _Added(NamedTuple):
 class GroupCommit:
     """Syncs what is added, from `start` to `close`."""
 
-    def __init__(
-        self,
-        *,
-        together: int = _TOGETHER,
-        linger_seconds: float = _LINGER_SECONDS,
-        within_seconds: float = _WITHIN_SECONDS,
-    ) -> None:
+    def __init__(self, *, together: int = _TOGETHER, linger_seconds: float = _LINGER_SECONDS) -> None:
         """together: so many aren't waited for longer. linger_seconds: nor is it after so long.
 
-        While they are being synced as many again may come; who adds a further one waits. Fewer, if the last
-        ones took so long that the disk couldn't do as many in `within_seconds`.
+        While they are being synced as many again may come; who adds a further one waits.
         """
         self._together = together
         self._linger_seconds = linger_seconds
-        self._within_seconds = within_seconds
-        self._most = 2 * together
         self._under_way: list[_Added] = []
         self._is_urgent = False  # somebody waits, or nothing else is to be done
         self._closing = False
@@ -66,10 +53,10 @@ class GroupCommit:
     def add(self, lanes: Lanes, moved: Moved, then: Callable[[], None]) -> None:
         """Have a move synced. `then` is called afterwards, in another thread."""
         with self._committed:
-            self._committed.wait_for(lambda: len(self._under_way) < self._most)
+            self._committed.wait_for(lambda: len(self._under_way) < 2 * self._together)
             self._under_way.append(_Added(lanes, moved, then))
             # Only then: whoever is woken takes Python's lock from those who work.
-            if len(self._under_way) == 1 or self._is_due():
+            if len(self._under_way) in {1, self._together}:
                 self._wanted.notify()
 
     def hurry(self) -> None:
@@ -109,13 +96,10 @@ class GroupCommit:
 
     def _run(self) -> None:
         while group := self._next_group():
-            begun = time.monotonic()
             with suppress(Exception):  # that not even the log takes: nobody is to wait for ever
                 _sync(group)
-            each_seconds = max(_LEAST_SECONDS, (time.monotonic() - begun) / len(group))
             with self._committed:
                 del self._under_way[: len(group)]
-                self._most = min(2 * self._together, max(1, int(self._within_seconds / each_seconds)))
                 self._committed.notify_all()
 
     def _next_group(self) -> list[_Added]:
@@ -127,7 +111,7 @@ class GroupCommit:
             return list(self._under_way)
 
     def _is_due(self) -> bool:
-        return self._is_urgent or self._closing or len(self._under_way) >= min(self._together, self._most)
+        return self._is_urgent or self._closing or len(self._under_way) >= self._together
 
 
 def _sync(group: list[_Added]) -> None:

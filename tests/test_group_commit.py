@@ -63,10 +63,8 @@ def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Disk]:
 
 
 @contextmanager
-def committing(
-    together: int = 8, linger_seconds: float = LONG_SECONDS, within_seconds: float = LONG_SECONDS
-) -> Iterator[GroupCommit]:
-    commit = GroupCommit(together=together, linger_seconds=linger_seconds, within_seconds=within_seconds)
+def committing(together: int = 8, linger_seconds: float = LONG_SECONDS) -> Iterator[GroupCommit]:
+    commit = GroupCommit(together=together, linger_seconds=linger_seconds)
     commit.start()
     try:
         yield commit
@@ -158,22 +156,6 @@ def test_a_disk_that_hangs_is_not_given_ever_more(disk: Disk) -> None:
             assert not went_on.wait(A_MOMENT_SECONDS)
             disk.goes_on.set()
     assert disk.told == ["a", "b", "c", "d", "e"]
-
-
-def test_a_slow_disk_is_given_one_after_another_so_that_the_end_is_near(disk: Disk) -> None:
-    with committing(together=3, within_seconds=A_MOMENT_SECONDS) as commit:
-        disk.goes_on.clear()
-        for name in ("a", "b", "c"):
-            disk.add(commit, name)
-        assert not threading.Event().wait(3 * A_MOMENT_SECONDS)
-        disk.goes_on.set()
-        wait_until(lambda: disk.told == ["a", "b", "c"])
-        disk.goes_on.clear()
-        disk.add(commit, "d")
-        with waiting(lambda: disk.add(commit, "e")) as went_on:
-            assert not went_on.wait(A_MOMENT_SECONDS)
-            disk.goes_on.set()
-        wait_until(lambda: disk.told == ["a", "b", "c", "d", "e"])  # none waits for others to come
 
 
 def test_the_logs_of_a_group_are_all_begun_to_be_written_out_before_the_first_is_waited_for(

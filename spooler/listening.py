@@ -19,7 +19,6 @@ from spooler.errors import ConfigurationError
 BACKLOG = 1024
 _FIRST_FD = 3
 _UNIX_MODE = 0o660
-_SILENT_SECONDS = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,20 +42,9 @@ def listen(address: Address) -> list[Listener]:
     handed_over = _from_systemd()
     if len({one.family == socket.AF_UNIX for one in handed_over}) > 1:
         raise ConfigurationError("LISTEN_FDS: both TCP and Unix sockets; hand over those of one kind")
-    found = [Listener(one, handed_over=True) for one in handed_over] or [bind(address, "receiver.listen")]
-    for listener in found:
-        _wait_for_requests(listener.socket)
-    return found
-
-
-def _wait_for_requests(listening: socket.socket) -> None:
-    """Have connections wait in the kernel until something comes on them: nobody is woken twice for one.
-
-    Who says nothing is accepted a second later. Source: tcp(7).
-    """
-    if listening.family != socket.AF_UNIX:
-        with suppress(OSError):  # a kernel without it: then it costs a little more
-            listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, _SILENT_SECONDS)
+    if handed_over:
+        return [Listener(one, handed_over=True) for one in handed_over]
+    return [bind(address, "receiver.listen")]
 
 
 def bind(address: Address, key: str) -> Listener:

@@ -3,7 +3,6 @@
 import fcntl
 import os
 import re
-import select
 import socket
 import stat
 import sys
@@ -42,20 +41,6 @@ def test_a_tcp_port_is_listened_on() -> None:
     with listener.socket as bound:
         assert listener.address == f"http://127.0.0.1:{bound.getsockname()[1]}"
         connect(bound.getsockname()).close()
-
-
-def test_who_says_nothing_is_accepted_later_and_who_then_speaks_at_once() -> None:
-    def waits_for(bound: socket.socket, seconds: float) -> bool:
-        return bool(select.select([bound], [], [], seconds)[0])
-
-    with open_one("127.0.0.1:0").socket as bound, connect(bound.getsockname()) as speaking:
-        assert not waits_for(bound, 0.2)
-        speaking.sendall(b"P")
-        assert waits_for(bound, 0.2)
-        bound.accept()[0].close()
-        with connect(bound.getsockname()):
-            assert not waits_for(bound, 0.2)
-            assert waits_for(bound, 10)
 
 
 def test_a_name_is_looked_up() -> None:

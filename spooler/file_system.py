@@ -16,17 +16,21 @@ _ESCAPE = re.compile(rb"\\([0-7]{3})")
 
 @dataclass(frozen=True, slots=True)
 class FileSystem:
-    """What a folder is on. kind: as the kernel calls it; empty if it doesn't tell."""
+    """What a folder is on. kind: as the kernel calls it; empty if it doesn't tell.
+
+    has_barriers: a sync has the disk write out what it only holds in its own memory.
+    """
 
     kind: str
     has_journal: bool = True
+    has_barriers: bool = True
 
     @classmethod
     def of(cls, folder: Path) -> "FileSystem":
         """Look at the file system that a folder is on, or will be."""
-        folder = folder.resolve()
         best, kind, number = Path(), "", ""
         try:
+            folder = folder.resolve()
             for line in Path("/proc/self/mountinfo").read_bytes().splitlines():
                 before, _, after = line.partition(b" - ")
                 _id, _parent, device, _root, place, *_rest = before.split()
@@ -34,9 +38,11 @@ class FileSystem:
                 # Of several on one place the last covers the others.
                 if folder.is_relative_to(mounted_on) and len(mounted_on.parts) >= len(best.parts):
                     best, kind, number = mounted_on, after.split()[0].decode(), device.decode()
-        except OSError:
+        except (OSError, RuntimeError):  # RuntimeError: a symlink that leads to itself
             return cls("")
-        return cls(kind, kind != "ext4" or _has_journal(number))
+        options = _ext4_options(number) if kind == "ext4" else []
+        has_journal = not options or any(option.startswith("data=") for option in options)
+        return cls(kind, has_journal, "nobarrier" not in options)
 
     @property
     def doubt(self) -> str:
@@ -46,16 +52,17 @@ class FileSystem:
                 f"this {self.kind} has no journal: a power cut may take what was answered with 200; "
                 "unmounted, it is given one by `tune2fs -O has_journal`"
             )
+        if not self.has_barriers:
+            return "mounted with nobarrier: a power cut may take what was answered with 200; mount it without"
         if self.kind and self.kind not in _TRIED:
             return f"{self.kind}: power cuts were tried on ext4 and XFS only; put the spool on one of these"
         return ""
 
 
-def _has_journal(device: str) -> bool:
-    """device: its numbers, as in `8:1`."""
+def _ext4_options(device: str) -> list[str]:
+    """Return how it is mounted, in all detail; nothing if the kernel doesn't tell. device: as in `8:1`."""
     name = (Path("/sys/dev/block") / device).resolve().name
     try:
-        options = (Path("/proc/fs/ext4") / name / "options").read_text().splitlines()
+        return (Path("/proc/fs/ext4") / name / "options").read_text().splitlines()
     except OSError:
-        return True
-    return any(option.startswith("data=") for option in options)
+        return []

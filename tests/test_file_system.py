@@ -1,5 +1,6 @@
 """The file system of a folder, on real ones."""
 
+import subprocess
 from pathlib import Path
 
 import disks
@@ -30,6 +31,22 @@ def test_what_power_cuts_were_tried_on_is_not_doubted_and_an_ext4_without_a_jour
     assert (found.kind, found.has_journal) == (kind, not options)
     assert found.doubt.startswith(doubt)
     assert bool(found.doubt) == bool(doubt)
+
+
+@pytest.mark.power
+def test_one_that_leaves_what_was_synced_in_the_disks_own_memory_is_doubted(tmp_path: Path) -> None:
+    if reason := disks.why_not("ext4"):
+        pytest.skip(reason)
+    place = tmp_path / "mount"
+    with disks.mounted(disks.make_image(tmp_path / "image", "ext4"), place):
+        subprocess.run(["mount", "-o", "remount,nobarrier", place], check=True, timeout=10)
+        assert FileSystem.of(place) == FileSystem("ext4", has_barriers=False)
+    assert FileSystem("ext4", has_barriers=False).doubt.startswith("mounted with nobarrier: a power cut")
+
+
+def test_a_link_that_leads_to_itself_says_nothing(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("link")
+    assert FileSystem.of(tmp_path / "link") == FileSystem("")
 
 
 def test_any_other_is_doubted() -> None:

@@ -122,6 +122,6 @@ def test_a_missing_program_is_asked_for_in_one_line(benchmark: str, tmp_path: Pa
 
 def test_the_readme_has_the_figures_that_were_measured() -> None:
     readme = BENCH.parent.parent / "README.md"
-    command: list[str | Path] = [sys.executable, BENCH, "readme", BENCH / "results.json", readme, "--check"]
+    command: list[str | Path] = [sys.executable, BENCH, "readme", "--check", BENCH / "results.json", readme]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert (ended.returncode, ended.stderr) == (0, "")

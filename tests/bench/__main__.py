@@ -47,6 +47,8 @@ def main(context: click.Context, folder: Path | None, json_file: Path | None) ->
     What is compared takes turns, many times; read the ratios, not the rates. Several benchmarks may stand in
     one call, one after another, each with its options; nothing is deleted before the last has ended.
     """
+    if json_file is not None and not json_file.parent.is_dir():  # said before anything is measured
+        raise click.BadParameter(f"there is no folder {json_file.parent}", param_hint="--json")
     context.obj = _Bench(context, folder, json_file)
 
 

@@ -532,6 +532,20 @@ MUTATIONS = (
     ),
     Mutation(
         CLEAR,
+        "a file system that doesn't have the disk write out what is synced isn't told of",
+        "file_system.py",
+        (('"nobarrier" not in options', "True"),),
+        ("test_file_system.py::test_one_that_leaves_what_was_synced_in_the_disks_own_memory_is_doubted",),
+    ),
+    Mutation(
+        KEPT,
+        "the end of a processor that couldn't begin hides why",
+        "group_commit.py",
+        (("        if self._thread.is_alive():  # it", "        if True:  # it"),),
+        ("test_group_commit.py::test_one_that_was_never_started_ends_at_once",),
+    ),
+    Mutation(
+        CLEAR,
         "what has to stay in processing/ is told of at each look",
         "webhook_queue.py",
         (("._replace(told=True)", "._replace(told=False)"), (", told=True)\n", ")\n")),

@@ -139,8 +139,8 @@ def _break(mark: str, times: int, found: Found, confirmed: Collection[str]) -> s
 
 
 def _times_told(state: State, lines: list[history.Line], script: str) -> int:
-    """Return of how many runs of a script a log tells; of what is done, one may have no more than a note."""
-    in_note = state is State.DONE and any("note" in line for line in lines)
+    """Return of how many runs of a script a log tells; of what is done, the last may have only a note."""
+    in_note = state is State.DONE and bool(lines) and "note" in lines[-1]
     return len([line for line in lines if line.get("script") == script]) + in_note
 
 

@@ -242,3 +242,7 @@ def test_a_defect_in_the_sync_holds_up_nobody_and_nothing_is_told_of(
         disk.add(commit, "b")
     assert disk.told == ["b"]
     assert [entry["event"] for entry in logged] == ["defect"]
+
+
+def test_one_that_was_never_started_ends_at_once() -> None:
+    GroupCommit().close()

@@ -120,6 +120,16 @@ def test_a_missing_program_is_asked_for_in_one_line(benchmark: str, tmp_path: Pa
     assert len(ended.stderr.splitlines()) == 1
 
 
+def test_a_result_that_could_not_be_saved_is_refused_in_one_line_before_anything_is_measured(
+    tmp_path: Path,
+) -> None:
+    result = tmp_path / "none" / "result.json"
+    command: list[str | Path] = [sys.executable, BENCH, "--folder", tmp_path, "--json", result, "memory"]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr == f"Error: --json {result}: there is no folder {result.parent}\n"
+
+
 def test_the_readme_has_the_figures_that_were_measured() -> None:
     readme = BENCH.parent.parent / "README.md"
     command: list[str | Path] = [sys.executable, BENCH, "readme", "--check", BENCH / "results.json", readme]

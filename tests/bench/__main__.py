@@ -48,7 +48,7 @@ def main(context: click.Context, folder: Path | None, json_file: Path | None) ->
     one call, one after another, each with its options; nothing is deleted before the last has ended.
     """
     if json_file is not None and not json_file.parent.is_dir():  # said before anything is measured
-        raise click.BadParameter(f"there is no folder {json_file.parent}", param_hint="--json")
+        raise click.ClickException(f"--json {json_file}: there is no folder {json_file.parent}")
     context.obj = _Bench(context, folder, json_file)
 
 

@@ -184,6 +184,13 @@ def connect(address: Address) -> socket.socket:
     return connected
 
 
+def is_listening(address: Address) -> bool:
+    """Say whether somebody takes connections there; one made in the moment of the closing is reset."""
+    with contextlib.suppress(ConnectionRefusedError, ConnectionResetError), connect(address):
+        return True
+    return False
+
+
 def request(
     address: Address,
     body: bytes = b"",

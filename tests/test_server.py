@@ -22,6 +22,7 @@ from running_service import (
     connect,
     exchange,
     head,
+    is_listening,
     make_body,
     make_site,
     post,
@@ -200,12 +201,6 @@ def test_what_has_begun_is_answered_and_then_nobody_listens() -> None:
             assert status_of(read_all(connection)) == 200
         thread.join(PATIENCE_SECONDS)
         assert not thread.is_alive()
-
-
-def is_listening(address: Address) -> bool:
-    with contextlib.suppress(ConnectionRefusedError), connect(address):
-        return True
-    return False
 
 
 def test_what_waits_for_a_thread_is_answered_too() -> None:

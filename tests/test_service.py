@@ -26,6 +26,7 @@ from running_service import (
     connect,
     head,
     is_alive,
+    is_listening,
     make_body,
     make_site,
     post,
@@ -246,7 +247,7 @@ def test_on_sigterm_what_was_accepted_is_answered_and_what_was_answered_is_there
         with Load(service.address) as load:
             wait_until(lambda: load.statuses[200] > 40)
             service.process.send_signal(signal.SIGTERM)
-            wait_until(lambda: is_refused(service.address))
+            wait_until(lambda: not is_listening(service.address))
             for connection, body in zip(halfway, slow, strict=True):
                 connection.sendall(body[-30:])
                 assert status_of(read_all(connection)) == 200
@@ -256,14 +257,6 @@ def test_on_sigterm_what_was_accepted_is_answered_and_what_was_answered_is_there
         assert load.statuses.keys() <= {0, 200}
         assert [path for path in site.all_files() if path.name.startswith(".")] == []
     assert "Traceback" not in service.log()
-
-
-def is_refused(address: Address) -> bool:
-    try:
-        connect(address).close()
-    except ConnectionRefusedError:
-        return True
-    return False
 
 
 def test_a_service_that_is_just_ready_ends_in_order_too(tmp_path: Path) -> None:
@@ -301,7 +294,7 @@ def test_a_script_that_takes_long_keeps_neither_the_port_nor_the_senders_waiting
         fix_port(site, service)
         service.process.kill()
         service.process.wait()
-        wait_until(lambda: is_refused(service.address), "the port is free")
+        wait_until(lambda: not is_listening(service.address), "the port is free")
         with running(site, "receive") as again:  # while the script still runs
             assert again.address == service.address
             assert post(again.address, make_body()).status == 200
@@ -326,7 +319,7 @@ def test_a_log_that_cant_be_written_keeps_nothing_from_being_stored_and_processe
     with running(
         site, wrapper=["sh", "-c", 'echo "receiver ready processor ready" >&2; exec "$@" 2> /dev/full', "sh"]
     ):
-        wait_until(lambda: Path(path).is_socket() and not is_refused(path))
+        wait_until(lambda: Path(path).is_socket() and is_listening(path))
         assert [post(path, make_body()).status for _ in range(5)] == [200] * 5
         assert request(path, b"{}", {HEADER: "%"}).status == 401
         wait_until(lambda: len(site.files("done")) == 5)

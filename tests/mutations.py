@@ -1796,7 +1796,13 @@ def main() -> int:
         console.print(_table(chosen))
         return 0
     progress = track(chosen, "mutations", console=Console(stderr=True), disable=not sys.stderr.isatty())
-    missed = [(mutation, tests) for mutation in progress if (tests := survives(mutation))]
+    missed = []
+    for mutation in progress:
+        if tests := survives(mutation):
+            missed.append((mutation, tests))
+            if not options.json:  # at once: all of them take most of an hour, and may be cut short
+                words = f"{mutation.module}: {mutation.broken}: {', '.join(tests)}"
+                console.print(f"[red]not found out[/]: {words}")
     if options.json:
         found = {
             "tried": len(chosen),
@@ -1804,8 +1810,6 @@ def main() -> int:
         }
         console.print_json(json.dumps(found))
     else:
-        for mutation, tests in missed:
-            console.print(f"[red]not found out[/]: {mutation.module}: {mutation.broken}: {', '.join(tests)}")
         console.print(f"{len(chosen)} mutations, {len(chosen) - len(missed)} found out")
     return 1 if missed else 0
 

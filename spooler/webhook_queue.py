@@ -57,26 +57,29 @@ class WebhookQueue:
 
         Errors of the disk are logged; they hold this webhook back.
         """
-        now = self._clock.monotonic()
         self._hinted |= hinted
-        if now < self._next_look():
+        if self._clock.monotonic() < self._next_look():
             return
         self._hinted = False
+        began: float | None = None
         try:
             if not all(self._spool.folder(state).is_dir() for state in State):
                 self._make_folders()
             if not self._recovered:
                 self._recover()
             self._take_up_stuck()
+            # Putting right what a crash left is done once, and says nothing of how long a listing takes.
+            began = self._clock.monotonic()
             self._intake.look()
             self._disk_error = ""
         except OSError as error:
             self._disk_error = f"the disk gave an error: {error}"
-        took = self._clock.monotonic() - now
+        now = self._clock.monotonic()
+        began = now if began is None else began
         pause = _SOON_SECONDS if self._intake.look_again_soon else LOOK_SECONDS
         share = _HINTED_SHARE if self._intake.is_moving else _REGULAR_SHARE
-        self._look_at = now + max(pause, took * share)
-        self._hints_count_from = now + took * _HINTED_SHARE
+        self._look_at = began + max(pause, (now - began) * share)
+        self._hints_count_from = began + (now - began) * _HINTED_SHARE
 
     def look_later(self) -> None:
         """Put the next look off, after one that failed."""

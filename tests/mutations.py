@@ -545,6 +545,22 @@ MUTATIONS = (
         ("test_group_commit.py::test_one_that_was_never_started_ends_at_once",),
     ),
     Mutation(
+        PROMPT,
+        "what a start puts right puts the next look off, as if the folder were large",
+        "webhook_queue.py",
+        (
+            (
+                "        began: float | None = None\n",
+                "        began: float | None = self._clock.monotonic()\n",
+            ),
+            (
+                "            began = self._clock.monotonic()\n            self._intake",
+                "            self._intake",
+            ),
+        ),
+        ("test_processor.py::test_what_is_put_right_at_the_start_puts_no_look_off",),
+    ),
+    Mutation(
         CLEAR,
         "what has to stay in processing/ is told of at each look",
         "webhook_queue.py",

@@ -23,7 +23,7 @@ from conftest import FakeClock, full_disk, tree, wait_until, write_config, write
 from running_service import make_site
 from whole_spool import WholeSpool
 
-from spooler import config, history, running
+from spooler import config, history, recovery, running
 from spooler.attempt import InHand
 from spooler.errors import SpoolUnusableError
 from spooler.lock import ProcessorLock
@@ -155,6 +155,19 @@ def test_listing_a_large_folder_takes_a_small_share_of_the_time(tmp_path: Path) 
         bench.spool.path(IN, name).unlink()
         bench.clock.advance(1)
     assert 0 < looks <= 100 * 1.5 / (0.25 * 50)
+
+
+def test_what_is_put_right_at_the_start_puts_no_look_off(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def recover(*_: object) -> None:
+        bench.clock.advance(60)  # somebody's processes are looked for, on a machine that is busy
+
+    monkeypatch.setattr(recovery, "recover", recover)
+    bench.look()
+    name = bench.store()
+    bench.clock.advance(LOOK_SECONDS)
+    assert bench.look() == name
 
 
 def test_a_retry_is_waited_for_no_longer_than_until_it_is_due(bench: Bench) -> None:

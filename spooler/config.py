@@ -23,7 +23,7 @@ from spooler import config_errors
 from spooler.address import Address
 from spooler.algorithm import Algorithm, HashName, PaddingName
 from spooler.errors import ConfigurationError
-from spooler.units import Duration, Keep, Size
+from spooler.units import Duration, Keep, Size, format_size
 
 FILE_NAME = "spooler.toml"
 ENVIRONMENT_VARIABLE = "SPOOLER_CONFIG"
@@ -32,6 +32,8 @@ SYSTEM_FILE = Path("/etc/spooler") / FILE_NAME
 CREDENTIALS = "$CREDENTIALS_DIRECTORY/"  # where systemd puts what LoadCredential= names
 # Dull on purpose: what stands here goes into the header of a mail.
 _MAIL_ADDRESS = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9.-]+")
+
+MOST_BODY_BYTES = 64 << 20  # somebody's archive, copied into the spool by mistake, must not fill the memory
 
 Ordering = Literal["contact", "none"]
 TestNotifications = Literal["skip", "process"]
@@ -177,7 +179,8 @@ def find(named: Path | None = None) -> Path:
         except OSError as error:  # a folder on the way may not be entered
             raise ConfigurationError(f"{candidate}: can't be read: {error.strerror}") from None
     if chosen:
-        raise ConfigurationError(f"{chosen}: there is no such configuration file")
+        what = "is no regular file" if chosen.exists() else "there is no such configuration file"
+        raise ConfigurationError(f"{chosen}: {what}")
     raise ConfigurationError(
         f"no ./{FILE_NAME} and no {SYSTEM_FILE}: name one with --config, or write one with: spooler init"
     )
@@ -187,7 +190,7 @@ def load(named: Path | None = None) -> Configuration:
     """Read the configuration file that counts (see `find`). Raises: ConfigurationError."""
     path = find(named)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # some editors begin a file with a mark
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path}: can't be read: {error}") from None
     return parse(text, path)
@@ -271,8 +274,13 @@ def _check_values(file: _File, place: config_errors.Place) -> None:
         except ValueError:
             what = f'{file.receiver.trusted_proxy!r} is no IP address; write one, or "unix"'
             raise place.error(("receiver", "trusted_proxy"), what) from None
-    if file.receiver.max_body < 1:
-        raise place.error(("receiver", "max_body"), "must be at least one byte")
+    if not 1 <= file.receiver.max_body <= MOST_BODY_BYTES:
+        # What is larger would be confirmed, and then nobody would read it.
+        what = f"must be at least one byte, and at most {format_size(MOST_BODY_BYTES)}"
+        raise place.error(("receiver", "max_body"), what)
+    for key, folder in (("spool", file.spool), ("processors", file.processors)):
+        if not folder:
+            raise place.error((key,), "names no folder")
     if file.processor.timeout <= 0:
         raise place.error(("processor", "timeout"), "must be longer than nothing")
 

@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 from spooler import durable, history, latest
 from spooler.clock import Clock, SystemClock
+from spooler.config import MOST_BODY_BYTES
 from spooler.foremost import Foremost
 from spooler.name import HIDDEN, Name, has_pattern, identify, is_notification, log_name, stamp, stamp_of
 from spooler.notification import Notification
@@ -27,8 +28,6 @@ from spooler.state import ACTIVE, State
 from spooler.units import format_size
 
 PAUSED = "paused"
-_MAX_BODY_BYTES = 64 << 20  # somebody's archive, copied here by mistake, must not fill the memory
-
 
 _SYSTEM_CLOCK = SystemClock()
 
@@ -174,8 +173,8 @@ class WebhookFolders:
         )
         try:
             size = os.fstat(descriptor).st_size
-            if size > _MAX_BODY_BYTES:
-                raise OSError(errno.EFBIG, f"larger than {format_size(_MAX_BODY_BYTES)}", file_name)
+            if size > MOST_BODY_BYTES:
+                raise OSError(errno.EFBIG, f"larger than {format_size(MOST_BODY_BYTES)}", file_name)
             return durable.read_all(descriptor, size)
         finally:
             os.close(descriptor)

@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from spooler.durable import MODE, write_all
+from spooler.units import format_size
 
 Line = dict[str, Any]
 
@@ -35,13 +36,17 @@ _WRITE = json.JSONEncoder(ensure_ascii=False).encode
 
 
 class OddLogError(OSError):
-    """In a log's place is something that is no regular file; it is never followed, nor waited for."""
+    """In a log's place is what spooler can't have written, or nobody can read: no regular file, or too large.
+
+    It is never followed, nor waited for.
+    """
 
 
 INTERRUPTED = "interrupted"
 # A script that is stopped because spooler stops has done nothing wrong. But one that stops spooler must not
 # run for ever: from the third time on it counts.
 _FREE_INTERRUPTIONS = 2
+_MOST_BYTES = 64 << 20  # of a log: thousands of runs with all the output that is kept of each
 _MOST_ATTEMPTS = 10**6  # more were never made, whatever a log says
 
 
@@ -90,9 +95,12 @@ def read(path: Path | str) -> list[Line]:
     Raises: OddLogError, OSError.
     """
     try:
-        descriptor, _size = _open_regular(str(path), os.O_RDONLY)
+        descriptor, size = _open_regular(str(path), os.O_RDONLY)
     except FileNotFoundError:
         return []
+    if size > _MOST_BYTES:
+        os.close(descriptor)
+        raise OddLogError(errno.EFBIG, f"is larger than {format_size(_MOST_BYTES)}", str(path))
     with open(descriptor, "rb") as file:  # noqa: PTH123 - a descriptor has no path
         content = file.read()
     return [line for line in map(_decode, content.split(b"\n")) if line is not None]

@@ -545,6 +545,20 @@ MUTATIONS = (
         ("test_group_commit.py::test_one_that_was_never_started_ends_at_once",),
     ),
     Mutation(
+        KEPT,
+        "what is too large for anybody to read is confirmed",
+        "config.py",
+        (("<= file.receiver.max_body <= MOST_BODY_BYTES", "<= file.receiver.max_body"),),
+        ("test_config.py::test_a_mistake_is_told_with_line_key_and_remedy",),
+    ),
+    Mutation(
+        BOUNDED,
+        "a log of any size is read into memory",
+        "history.py",
+        (("    if size > _MOST_BYTES:\n", "    if False:\n"),),
+        ("test_history.py::test_a_log_that_would_fill_the_memory_is_an_error",),
+    ),
+    Mutation(
         PROMPT,
         "what a start puts right puts the next look off, as if the folder were large",
         "webhook_queue.py",

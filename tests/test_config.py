@@ -1,6 +1,7 @@
 """The configuration file: what it gives, and how its mistakes are told."""
 
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -225,6 +226,10 @@ def test_fingerprints_may_be_written_as_openssl_prints_them(tmp_path: Path) -> N
         ('[receiver]\nmax_body = "1MB"', "line 4: receiver.max_body: '1MB' is no size; write for example"),
         ("[receiver]\nmin_free = 1024", "line 4: receiver.min_free: 1024 is no size; write for example"),
         ('[receiver]\nmax_body = "0"', "line 4: receiver.max_body: must be at least one byte"),
+        (
+            '[receiver]\nmax_body = "65MiB"',
+            "line 4: receiver.max_body: must be at least one byte, and at most 64",
+        ),
         ('[receiver]\nlisten = "8080"', "line 4: receiver.listen: '8080' is no address; write for example"),
         ('[alerts]\nto = ["a@example.com"]', "line 3: alerts: the key from is missing"),
         (
@@ -352,11 +357,27 @@ def test_the_file_that_counts_is_the_named_one_then_the_variables_then_the_one_h
     assert find() == here
 
 
+def test_a_mark_in_front_that_some_editors_write_is_passed_over(tmp_path: Path) -> None:
+    path = write_config(tmp_path)
+    path.write_text(path.read_text(), encoding="utf-8-sig")
+    assert list(load(path).webhooks) == ["crm"]
+
+
+@pytest.mark.parametrize("key", ["spool", "processors"])
+def test_a_folder_of_no_name_is_refused(tmp_path: Path, key: str) -> None:
+    path = write_config(tmp_path)
+    path.write_text(re.sub(rf"^{key} = .*$", f'{key} = ""', path.read_text(), flags=re.MULTILINE))
+    with pytest.raises(ConfigurationError, match=rf"line \d+: {key}: names no folder$"):
+        load(path)
+
+
 @pytest.mark.usefixtures("_elsewhere")
 def test_a_file_that_was_asked_for_must_be_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_config(tmp_path / "cwd")
     with pytest.raises(ConfigurationError, match=r"^gone\.toml: there is no such configuration file$"):
         find(Path("gone.toml"))
+    with pytest.raises(ConfigurationError, match=r"/cwd: is no regular file$"):
+        find(tmp_path / "cwd")
     monkeypatch.setenv("SPOOLER_CONFIG", "/gone/too.toml")
     with pytest.raises(ConfigurationError, match=r"^/gone/too\.toml: there is no such configuration file$"):
         find()

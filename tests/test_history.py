@@ -176,3 +176,11 @@ def test_what_is_no_regular_file_is_an_error_and_nobody_waits_for_it(tmp_path: P
         with pytest.raises(OddLogError, match=name):
             append(tmp_path / name, [run(1, 0)])
     assert read(tmp_path / "none.log") == []
+
+
+def test_a_log_that_would_fill_the_memory_is_an_error(tmp_path: Path) -> None:
+    log = tmp_path / "x.log"
+    append(log, [run(1, 0)])
+    os.truncate(log, 1 << 40)  # without a block of it on the disk
+    with pytest.raises(OddLogError, match=r"is larger than 64\.0 MiB"):
+        read(log)

@@ -244,7 +244,7 @@ def _processor(spool: Path) -> Iterator[Finding]:
     if works:
         yield Finding(Verdict.RIGHT, "processor", f"works on {spool}")
     else:
-        yield Finding(Verdict.NOTICE, "processor", f"none works on {spool}; is it running?")
+        yield Finding(Verdict.NOTICE, "processor", f"no processor works on {spool}; is it running?")
 
 
 def _alerts(configuration: Configuration) -> Iterator[Finding]:

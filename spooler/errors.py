@@ -1,6 +1,6 @@
-"""Every failure that a user or another module may meet, and the exit status of each.
+"""The failures that end a command or a service, and the exit status of each.
 
-Owns: the tree of exceptions and the table of the command line's exit statuses.
+Owns: the tree of exceptions that `SpoolerError` is the root of, and the table of the exit statuses.
 Promises: `str(error)` is one clear line that names the culprit and says what to do.
 Does not promise: anything about scripts' exit statuses; those are `spooler.outcome`'s.
 """
@@ -19,7 +19,7 @@ class Exit(IntEnum):
 
 
 class SpoolerError(Exception):
-    """Root of the tree: caught once, at the command line, and printed as one line."""
+    """Root of the tree: caught in the outermost frame of a process, and told in one line."""
 
     exit: ClassVar[Exit] = Exit.FAILED
 

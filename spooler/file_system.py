@@ -50,7 +50,7 @@ class FileSystem:
         if not self.has_journal:
             return (
                 f"this {self.kind} has no journal: a power cut may take what was answered with 200; "
-                "unmounted, it is given one by `tune2fs -O has_journal`"
+                "to add one, unmount it and run `tune2fs -O has_journal DEVICE`"
             )
         if not self.has_barriers:
             return "mounted with nobarrier: a power cut may take what was answered with 200; mount it without"

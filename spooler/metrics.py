@@ -38,7 +38,7 @@ _GAUGES = {
     "spooler_last_received_timestamp_seconds": ("When the latest notification was received.", "webhook"),
     "spooler_paused": ("Whether the processor is held back: 1 or 0.", "webhook"),
     "spooler_consecutive_errors": (
-        "Answers in a row that were none of 200. At 100 in 8 hours: off.",
+        "Answers in a row other than 200; after 100 over at least 8 hours the sender switches off.",
         "webhook",
     ),
     "spooler_errors_since_timestamp_seconds": ("When those errors began.", "webhook"),

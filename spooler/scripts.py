@@ -109,7 +109,7 @@ class Runner:
         try:
             status = self._wait(living, living.began + timeout_seconds)
         except OSError as error:  # no descriptor is left to wait with
-            status = self._end_at_once(living, f"it can't be looked after: {error.strerror}")
+            status = self._end_at_once(living, f"it can't be watched, and was ended: {error.strerror}")
         except BaseException:
             self._end_at_once(living, "a defect")
             raise

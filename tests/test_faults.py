@@ -237,7 +237,7 @@ def test_a_script_that_cannot_be_looked_after_is_ended_with_all_it_started_and_c
     lines = history.read(failed.with_suffix(".log"))
     runs = [(line["attempt"], line["exit"]) for line in lines if "exit" in line]
     assert runs == [(1, "killed"), (2, "killed")]
-    assert "it can't be looked after: Too many open files" in lines[0]["output"]
+    assert "it can't be watched, and was ended: Too many open files" in lines[0]["output"]
     assert not any(is_alive(int(process)) for process in started.read_text().split())
 
 

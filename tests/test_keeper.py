@@ -656,7 +656,7 @@ def test_one_that_cannot_be_looked_after_any_more_does_not_work_on(home: Home) -
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
     assert run.exit == "killed"
-    assert run.output.endswith("spooler: it can't be looked after: Too many open files\n")
+    assert run.output.endswith("spooler: it can't be watched, and was ended: Too many open files\n")
     assert not is_alive(process)
     for folder in home.work_folders():
         folder.rmdir()  # there was no descriptor for that either; the next start would sweep it

@@ -951,7 +951,7 @@ MUTATIONS = (
         (
             (
                 "            channel_timeout=_NEVER_SECONDS,\n",
-                "            channel_timeout=int(request_within_seconds),\n            cleanup_interval=1,\n",
+                "            channel_timeout=int(request_within_seconds),\n            cleanup_interval=0,\n",
             ),
         ),
         ("test_server.py::test_each_request_that_stands_still_is_told_of_whenever_it_began",),

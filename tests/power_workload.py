@@ -56,18 +56,22 @@ def work(
     # Each of a contact of its own, so that none waits for another.
     types = [list(_EXITS)[number % len(_EXITS)] for number in range(count)]
     bodies = [make_body(len(sent) + number, type_, _BODY_BYTES) for number, type_ in enumerate(types)]
-    # What comes together is stored together. What runs is sent one by one first, each with all its own syncs.
-    at_once = case.command == "receive"
-    ours |= _send_all(service, bodies, marks, sent, _TOGETHER if at_once else 1)
-    if at_once:
+    if case.command == "receive":  # what comes together is stored together
+        _send_all(service, bodies, marks, sent, _TOGETHER)
         return
+    # What runs is sent one by one first, each with all its own syncs: the next when nothing is under way any
+    # more, so that its mark is written over an earlier one, whose sync brings nothing else onto the disk.
+    for body in bodies:
+        identifier = _send(service, body, marks, sent)
+        wait_until(lambda: identifier in _settled(service), "it is settled")  # noqa: B023
+        ours.add(identifier)
     # Then many at once: what is done is synced in groups, while the next have their turns already.
     bodies = [make_body(len(sent) + number, "ok", _BODY_BYTES) for number in range(_TOGETHER)]
     ours |= _send_all(service, bodies, marks, sent, _TOGETHER)
     noted: set[str] = set()
 
     def note_settled() -> bool:
-        for state, identifier in _SETTLED.findall(service.log()):
+        for identifier, state in _settled(service).items():
             if identifier in ours and identifier not in noted:
                 noted.add(identifier)
                 _mark(marks, f"settled {state} {identifier}")
@@ -85,6 +89,11 @@ def _send_all(
     """Send notifications, so many at a time; return the ids."""
     with ThreadPoolExecutor(at_a_time) as pool:
         return set(pool.map(lambda body: _send(service, body, marks, sent), bodies))
+
+
+def _settled(service: Service) -> dict[str, str]:
+    """Return in which states the service has settled what, by id."""
+    return {identifier: state for state, identifier in _SETTLED.findall(service.log())}
 
 
 def _send_noted(service: Service, marks: Path, sent: dict[str, bytes]) -> set[str]:

@@ -5,7 +5,7 @@ Promises: what was in `processing/` is back in `incoming/`, its interrupted atte
 notification that kills the processor can't do so for ever. Logs stand beside their files again. What had
 only just been finished is so for good.
 Does not promise: to be run twice at once; the caller holds the processor's lock.
-Logs: one line per notification that is taken up again.
+Logs: one line per notification that is taken up again, and per notification or log that is left alone.
 """
 
 import time
@@ -47,8 +47,11 @@ def recover(spool: ProcessorsSpool, found: Recovered | None = None) -> Recovered
     Raises: OSError.
     """
     _end_survivors(spool)
-    for log in _orphaned_logs(spool):
-        _bring_after_its_file(spool, log)
+    for state, log in _orphaned_logs(spool):
+        try:
+            _bring_after_its_file(spool, log)
+        except ONE_FILES_ERRORS as error:
+            _leave_alone(spool, state, log.with_suffix(SUFFIX).name, error, file=log.name)
     found = Recovered([], {}) if found is None else found
     for name in spool.listing(State.PROCESSING).names:
         counted = False
@@ -169,7 +172,7 @@ def _finish_for_good(spool: ProcessorsSpool, name: str, mark: running.Mark) -> N
     for day in spool.days():
         path = spool.path(State.DONE, name, day)
         # The rename into done/ set st_ctime; an older file of that name is one that a person has copied.
-        if marked is None or not path.exists():
+        if marked is None or not _is_there(path):
             continue
         if path.lstat().st_ctime >= marked.timestamp() - _STAMPS_LAG_SECONDS:
             log = path.with_name(log_name(name))
@@ -180,8 +183,9 @@ def _finish_for_good(spool: ProcessorsSpool, name: str, mark: running.Mark) -> N
             durable.sync_folder(path.parent)
 
 
-def _leave_alone(spool: ProcessorsSpool, state: State, name: str, error: OSError) -> None:
-    about = {"webhook": spool.webhook, "id": spool.identify(state, name), "file": name}
+def _leave_alone(spool: ProcessorsSpool, state: State, name: str, error: OSError, *, file: str = "") -> None:
+    """Tell of a notification, or of a `file` of it, that is left where it is."""
+    about = {"webhook": spool.webhook, "id": spool.identify(state, name), "file": file or name}
     get_logger().error("left alone", **about, reason=str(error))
 
 
@@ -190,7 +194,7 @@ def _is_told_of(mark: running.Mark, lines: Sequence[history.Line]) -> bool:
     return any(line.get("at") == mark.at for line in lines)
 
 
-def _orphaned_logs(spool: ProcessorsSpool) -> Iterator[Path]:
+def _orphaned_logs(spool: ProcessorsSpool) -> Iterator[tuple[State, Path]]:
     for state in ACTIVE:
         logs = [
             entry.name
@@ -200,16 +204,24 @@ def _orphaned_logs(spool: ProcessorsSpool) -> Iterator[Path]:
         for name in logs:
             log = spool.path(state, name)
             if not log.with_suffix(SUFFIX).exists():
-                yield log
+                yield state, log
 
 
 def _bring_after_its_file(spool: ProcessorsSpool, log: Path) -> bool:
     """Find the file that moved on without its log; False if a person took it away, and the log stays."""
     file_name = log.with_suffix(SUFFIX).name
     places = [spool.folder(state) for state in (*ACTIVE, State.FAILED)]
-    places += spool.folder(State.DONE).iterdir()
+    places += [spool.path(State.DONE, day) for day in spool.days()]
     for place in places:
-        if (place / file_name).is_file():
+        if _is_there(place / file_name):
             bring_log(log, place / log.name)
             return True
     return False
+
+
+def _is_there(path: Path) -> bool:
+    """Say whether there is a file; in a folder that is closed to us there is none of ours."""
+    try:
+        return path.is_file()
+    except PermissionError:
+        return False

@@ -1134,7 +1134,7 @@ MUTATIONS = (
         TRUE,
         "a log that lost its file in a crash stays where it is",
         "recovery.py",
-        (("    for log in _orphaned_logs(spool):\n", "    for log in ():\n"),),
+        (("in _orphaned_logs(spool):\n", "in ():\n"),),
         (f"{_KILLED}[recovery]",),
     ),
     Mutation(
@@ -1672,6 +1672,33 @@ MUTATIONS = (
             "test_staying_alive.py::test_after_a_crash_no_survivor_works_on_and_only_the_interrupted_one_runs_again",
             "test_staying_alive.py::test_after_a_crash_one_that_waits_and_does_not_leave_is_ended",
         ),
+    ),
+    Mutation(
+        KEPT,
+        "one log that was left behind and can't be read holds its webhook back",
+        "recovery.py",
+        (
+            (
+                "            _bring_after_its_file(spool, log)\n        except ONE_FILES_ERRORS",
+                "            _bring_after_its_file(spool, log)\n        except ZeroDivisionError",
+            ),
+        ),
+        (
+            "test_recovery.py::test_a_log_that_was_left_behind_and_is_no_file_holds_up_nothing",
+            "test_recovery.py::test_a_log_that_was_left_behind_and_is_somebody_elses_holds_up_nothing",
+        ),
+    ),
+    Mutation(
+        TRUE,
+        "a closed folder in done/ keeps a log from being brought after its file",
+        "recovery.py",
+        (
+            (
+                "        return path.is_file()\n    except PermissionError",
+                "        return path.is_file()\n    except ZeroDivisionError",
+            ),
+        ),
+        ("test_recovery.py::test_a_closed_folder_in_done_keeps_nothing_from_being_put_right",),
     ),
     Mutation(
         PROMPT,

@@ -422,16 +422,86 @@ def test_one_whose_log_is_somebody_elses_holds_up_no_other(clock: FakeClock) -> 
         _check_somebody_elses(spool)
 
 
+@pytest.mark.parametrize(
+    "put",
+    [os.mkfifo, Path.mkdir, lambda path: path.symlink_to("gone"), lambda path: path.symlink_to("/dev/zero")],
+)
+def test_a_log_that_was_left_behind_and_is_no_file_holds_up_nothing(
+    make_spool: MakeSpool, clock: FakeClock, put: Callable[[Path], None]
+) -> None:
+    spool = make_spool()
+    name = leave(spool, Crash(DONE, {DONE: [A]}))
+    put(spool.path(State.RETRY, log_name(name)))
+    clock.advance(1)
+    other = leave(spool, CRASHES["claim, before the log followed the file from retry"])
+    with structlog.testing.capture_logs() as logged:
+        assert recover(spool) == Recovered([other], {})
+    told = {"event": "left alone", "id": "7c1f4a52", "file": log_name(name)}
+    assert told.items() <= logged[0].items()
+    assert (
+        spool.path(State.RETRY, log_name(name)).is_symlink()
+        or spool.path(State.RETRY, log_name(name)).exists()
+    )
+    assert history.read(folder(spool, DONE) / log_name(name)) == [A]
+    assert [line.get("script") for line in spool.log_lines(State.INCOMING, other)] == [
+        "10-crm",
+        "20-mail",
+        None,
+    ]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to give a log to somebody else")
+def test_a_log_that_was_left_behind_and_is_somebody_elses_holds_up_nothing(
+    open_to_all: Path, clock: FakeClock
+) -> None:
+    spool = WholeSpool(open_to_all, "crm", clock)
+    spool.prepare()
+    name = leave(spool, Crash(DONE, {RETRY: [A], DONE: [B]}))
+    clock.advance(1)
+    other = leave(spool, CRASHES["a script ran"])
+    _open_all(spool)
+    spool.path(State.RETRY, log_name(name)).chmod(0o600)
+    assert _recovered_by_another_user(spool) == Recovered([other], {})
+    assert history.read(spool.path(State.RETRY, log_name(name))) == [A]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to close a folder to somebody else")
+def test_a_closed_folder_in_done_keeps_nothing_from_being_put_right(
+    open_to_all: Path, clock: FakeClock
+) -> None:
+    spool = WholeSpool(open_to_all, "crm", clock)
+    spool.prepare()
+    name = leave(spool, CRASHES["finish, before the log followed"])
+    mark = Mark(history.iso(spool.clock.now()), 2, "20-mail", "v")
+    leave_mark(spool.folder(State.PROCESSING), name, mark)
+    closed = spool.folder(State.DONE) / "2026-01-01"  # which comes first
+    closed.mkdir()
+    _open_all(spool)
+    closed.chmod(0o700)
+    assert _recovered_by_another_user(spool) == Recovered([], {})
+    assert [line.get("script") for line in history.read(folder(spool, DONE) / log_name(name))] == [
+        "10-crm",
+        None,
+    ]
+
+
 def _check_somebody_elses(spool: WholeSpool) -> None:
     name = leave(spool, CRASHES["a script ran"])
     other = str(Name(spool.clock.now() + timedelta(seconds=1), "other", "t"))
     spool.path(State.PROCESSING, other).write_bytes(BODY)
+    _open_all(spool)
+    spool.path(State.PROCESSING, log_name(name)).chmod(0o600)
+    assert _recovered_by_another_user(spool) == Recovered([other], {name: False})
+
+
+def _open_all(spool: WholeSpool) -> None:
     for path in (spool.root, *spool.root.rglob("*")):
         path.chmod(0o777 if path.is_dir() else 0o666)
-    spool.path(State.PROCESSING, log_name(name)).chmod(0o600)
+
+
+def _recovered_by_another_user(spool: WholeSpool) -> Recovered:
     with get_context("fork").Pool(1) as pool:
-        found = pool.apply(_recover_as, (spool, 12345))
-    assert found == Recovered([other], {name: False})
+        return pool.apply(_recover_as, (spool, 12345))
 
 
 def _recover_as(spool: WholeSpool, user: int) -> Recovered:

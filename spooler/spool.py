@@ -37,7 +37,7 @@ class Moved:
     """A file that was moved, to the name `name`, and is yet to be synced by `sync_moved`.
 
     log: a descriptor of its log, where that is to be synced too. error: why nobody knows whether a power cut
-    would undo the move, or take of the log.
+    would undo the move, or take of the log; or why the log was left behind.
     """
 
     name: str
@@ -86,7 +86,10 @@ def _begin_to_write_out(moved: Collection[Moved]) -> None:
 
 
 class NotSyncedError(OSError):
-    """A file was moved, to the name `name`, and nobody knows whether a power cut would undo that."""
+    """A file was moved, to the name `name`, and nobody knows whether a power cut would undo that.
+
+    Or its log was left behind; the next start of the processor brings it after.
+    """
 
     def __init__(self, name: str, cause: OSError) -> None:
         super().__init__(cause.errno, cause.strerror, name)
@@ -197,7 +200,14 @@ class WebhookSpool(WebhookFolders):
         moved = Moved(name, target_folder)
         if has_log:
             log = f"{target_folder}/{log_name(name)}"
-            bring_log(left_log, log)
+            try:
+                bring_log(left_log, log)
+            except OSError as error:
+                if not MOVES[verb].synced:
+                    raise
+                # The file has moved all the same, and nobody may take it for gone.
+                moved.error = OSError(error.errno, f"its log was left behind, {left_log}: {error}")
+                return moved
             self._synced_logs.discard(log)
             if is_log_due and is_marked:
                 moved.take_log(log)

@@ -20,14 +20,15 @@ from spooler.attempt import Attempt, InHand
 from spooler.claiming import ProcessorsSpool
 from spooler.config import Webhook
 from spooler.finished import REPEATS, FinishedIds
+from spooler.folders import is_there
 from spooler.history import Progress
 from spooler.log import get_logger
-from spooler.name import Name, identify
+from spooler.name import Name, identify, log_name
 from spooler.notification import Notification
 from spooler.outcome import Done, GiveUp, Outcome, Release, Retry
 from spooler.retry import AFTER_ERROR_SECONDS, delay_seconds
 from spooler.running import Seat
-from spooler.spool import Moved, NotSyncedError
+from spooler.spool import Moved, NotSyncedError, bring_log
 from spooler.state import State
 
 
@@ -105,7 +106,7 @@ class Turn:
 
     def _progress(self, state: State, name: str) -> tuple[Progress, str]:
         """Return how far it has come; and if a person just brought it back, the note on that."""
-        lines = self.spool.log_lines(state, name)
+        lines = self.spool.log_lines(state, name) or self._left_lines(state, name)
         if not lines and Name.parse(name) is None:
             # Its name doesn't tell when it came, and its time is soon that of its next attempt.
             came = history.iso(self.spool.written(state, name))
@@ -118,6 +119,14 @@ class Turn:
         text = "put back by hand: attempts are counted from 1, every script runs"
         self.spool.record(state, name, history.note(self.spool.clock.now(), text, anew=True))
         return Progress(by_person=True), text
+
+    def _left_lines(self, state: State, name: str) -> list[history.Line]:
+        """Bring a log that was left behind in `processing/` by a move, and return its lines."""
+        left = self.spool.where(State.PROCESSING, log_name(name))
+        if not is_there(left) or is_there(self.spool.where(State.PROCESSING, name)):
+            return []
+        bring_log(left, self.spool.where(state, log_name(name)))
+        return self.spool.log_lines(state, name)
 
     def _decide(self, hand: InHand, progress: Progress) -> Outcome:
         name, notification = hand.file_name, hand.notification
@@ -154,14 +163,14 @@ class Turn:
             case Done(reason):
                 if reason:
                     self._note(name, reason)
-                settled = Settled(State.DONE, self._moved(self.spool.finish, name))
+                settled = Settled(State.DONE, self._moved(seat, self.spool.finish, name))
                 self.finished.add(settled.name)
             case Retry(reason):
-                settled = self._try_later(name, reason, progress.attempt)
+                settled = self._try_later(seat, name, reason, progress.attempt)
             case GiveUp(reason):
-                settled = self._give_up(name, reason)
+                settled = self._give_up(seat, name, reason)
             case Release(reason):
-                settled = self._release(name, reason)
+                settled = self._release(seat, name, reason)
         self._tell(settled.state, settled.name, log, getattr(outcome, "reason", ""))
         return settled
 
@@ -185,22 +194,22 @@ class Turn:
         measures.TURNS.count(self.webhook.name, state.value)
         log.info(state.value, file=name, reason=reason or None)
 
-    def _try_later(self, name: str, reason: str, attempt: int) -> Settled:
+    def _try_later(self, seat: Seat, name: str, reason: str, attempt: int) -> Settled:
         delay = delay_seconds(attempt, self.webhook.processing.retry_delays, self.chance)
         if delay is None:
-            return self._give_up(name, f"{reason}, in the last of {attempt} attempts")
+            return self._give_up(seat, name, f"{reason}, in the last of {attempt} attempts")
         due = self.spool.clock.now() + timedelta(seconds=delay)
-        return Settled(State.RETRY, self._moved(self.spool.postpone, name, due), due.timestamp())
+        return Settled(State.RETRY, self._moved(seat, self.spool.postpone, name, due), due.timestamp())
 
-    def _give_up(self, name: str, reason: str) -> Settled:
+    def _give_up(self, seat: Seat, name: str, reason: str) -> Settled:
         self._note(name, f"given up: {reason}")
-        return Settled(State.FAILED, self._moved(self.spool.give_up, name))
+        return Settled(State.FAILED, self._moved(seat, self.spool.give_up, name))
 
-    def _release(self, name: str, reason: str) -> Settled:
+    def _release(self, seat: Seat, name: str, reason: str) -> Settled:
         lines = self.spool.log_lines(State.PROCESSING, name)
         if lines and not history.is_open(lines[-1]):
             self._note(name, f"back to incoming: {reason}", released=True)
-        return Settled(State.INCOMING, self._moved(self.spool.release, name))
+        return Settled(State.INCOMING, self._moved(seat, self.spool.release, name))
 
     def _put_back(self, seat: Seat, name: str) -> Settled:
         """Let a notification wait that an error of the disk held up; that takes a rename and no room."""
@@ -209,18 +218,19 @@ class Turn:
             self._note(name, "held up by an error of the disk", released=True)
         try:
             due = self.spool.clock.now() + timedelta(seconds=AFTER_ERROR_SECONDS)
-            return Settled(State.RETRY, self._moved(self.spool.postpone, name, due), due.timestamp())
+            return Settled(State.RETRY, self._moved(seat, self.spool.postpone, name, due), due.timestamp())
         except OSError:
             seat.keep()
             return Settled(State.PROCESSING, name)
 
-    def _moved(self, move: Callable[..., str], name: str, *details: datetime) -> str:
+    def _moved(self, seat: Seat, move: Callable[..., str], name: str, *details: datetime) -> str:
         """Carry out a move out of `processing/`, and return the name that the file has then."""
         try:
             return move(name, *details)
         except NotSyncedError as error:
             log = get_logger().bind(webhook=self.webhook.name, id=identify(name))
             _tell_not_synced(log, error.name, error)
+            seat.keep()  # its attempt counts, should its log be lost
             return error.name
 
     def _note(self, name: str, text: str, **marks: bool | str) -> None:

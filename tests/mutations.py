@@ -319,8 +319,8 @@ MUTATIONS = (
         "turn.py",
         (
             (
-                "self._moved(self.spool.finish, name)",
-                f"self._moved(lambda name: {_SYNCED_LATER}(self.spool.finish_marked(name)), name)",
+                "self._moved(seat, self.spool.finish, name)",
+                f"self._moved(seat, lambda name: {_SYNCED_LATER}(self.spool.finish_marked(name)), name)",
             ),
         ),
         (_NOTED_BEFORE, f"{_POWER_LOSS_SLOW}[run-ext4]"),
@@ -1699,6 +1699,37 @@ MUTATIONS = (
             ),
         ),
         ("test_recovery.py::test_a_closed_folder_in_done_keeps_nothing_from_being_put_right",),
+    ),
+    Mutation(
+        TRUE,
+        "what was moved and whose log could not follow is taken for gone",
+        "spool.py",
+        (
+            (
+                "                if not MOVES[verb].synced:\n                    raise\n",
+                "                raise\n",
+            ),
+        ),
+        (
+            "test_turn.py::test_what_was_moved_and_whose_log_could_not_follow_is_where_it_is_and_counts_as_that",
+        ),
+    ),
+    Mutation(
+        ONCE,
+        "the mark of what was moved to wait, and whose log could not follow, is cleared",
+        "turn.py",
+        (("            seat.keep()  # its attempt counts, should its log be lost\n", ""),),
+        (
+            "test_turn.py::test_what_was_moved_and_whose_log_could_not_follow_is_where_it_is_and_counts_as_that"
+            "[postpone]",
+        ),
+    ),
+    Mutation(
+        ONCE,
+        "what waits without its log begins at its first script again",
+        "turn.py",
+        ((" or self._left_lines(state, name)", ""),),
+        ("test_turn.py::test_what_waits_without_its_log_gets_it_back_before_its_next_attempt",),
     ),
     Mutation(
         PROMPT,

@@ -20,7 +20,7 @@ from running_service import PATIENCE_SECONDS
 from structlog.testing import capture_logs
 from whole_spool import WholeSpool
 
-from spooler import config, history, recovery, running
+from spooler import config, history, measures, recovery, running
 from spooler.attempt import Attempt
 from spooler.finished import REPEATS, FinishedIds
 from spooler.history import Line
@@ -618,6 +618,90 @@ def test_what_was_moved_without_a_run_and_could_not_be_synced_counts_too(
         assert desk.take(name) == Settled(DONE, name)
     assert [entry["reason"] for entry in logged if entry["event"] == "not synced"] == ["lost"]
     assert desk.where(name) == [DONE]
+
+
+_LEFT_BEHIND = pytest.mark.parametrize(
+    ("answer", "state"),
+    [
+        ("exit 0", DONE),
+        ("exit 65", FAILED),
+        ("exit 75", RETRY),
+        ('touch "${SPOOLER_FILE%/processing/*}/paused"', IN),
+    ],
+    ids=["finish", "give_up", "postpone", "release"],
+)
+
+
+def _leave_log_behind(desk: Desk, answer: str, state: State) -> tuple[str, Path]:
+    """Give one its turn whose log can't follow it; return its name, and what is in the log's place."""
+    name = desk.store(EventUniqueID="same")
+    odd = desk.spool.path(state, log_name(name), desk.spool.today if state is DONE else "")
+    # Not before it was claimed: then its file wouldn't be touched.
+    desk.script("00-odd", f"mkdir -p {odd}")
+    desk.script("10-crm", answer)
+    desk.script("20-mail", "exit 0")
+    settled = desk.take(name)
+    assert (settled.state, settled.name) == (state, name)
+    return name, odd
+
+
+def _turns(state: State) -> float:
+    return dict(measures.TURNS.copy()).get(("crm", state.value), [0.0])[0]
+
+
+@_LEFT_BEHIND
+def test_what_was_moved_and_whose_log_could_not_follow_is_where_it_is_and_counts_as_that(
+    desk: Desk, answer: str, state: State
+) -> None:
+    counted = _turns(state)
+    with capture_logs() as logged, durable_calls() as calls:
+        name, odd = _leave_log_behind(desk, answer, state)
+    assert desk.where(name) == [state]
+    left = desk.spool.path(PROCESSING, log_name(name))
+    (reason,) = [entry["reason"] for entry in logged if entry["event"] == "not synced"]
+    assert reason.startswith(f"its log was left behind, {left}: ")
+    assert [entry["event"] for entry in logged if entry.get("file") == name][-1] == state.value
+    assert _turns(state) == counted + 1
+    assert calls[-1] == ("sync", str(odd.parent))
+    assert list(running.marks(desk.spool.folder(PROCESSING))) == [name]
+    if state is DONE:
+        repeat = desk.store(EventUniqueID="same")
+        desk.take(repeat)
+        assert desk.notes(repeat) == [f"a repeat of {name}: no script was run"]
+
+
+@_LEFT_BEHIND
+def test_the_next_start_brings_a_log_that_was_left_behind_or_leaves_it_alone(
+    desk: Desk, answer: str, state: State
+) -> None:
+    name, odd = _leave_log_behind(desk, answer, state)
+    left = desk.spool.path(PROCESSING, log_name(name))
+    lines = history.read(left)
+    other = desk.store()
+    desk.spool.claim(IN, other)
+    with capture_logs() as logged:
+        assert recover(desk.spool) == recovery.Recovered([other], {})
+    assert left.name in [entry["file"] for entry in logged if entry["event"] == "left alone"]
+    assert history.read(left) == lines
+    odd.rmdir()
+    recover(desk.spool)
+    assert history.read(odd) == lines
+    assert list(desk.spool.folder(PROCESSING).iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "state"), [("exit 75", RETRY), ('touch "${SPOOLER_FILE%/processing/*}/paused"', IN)]
+)
+def test_what_waits_without_its_log_gets_it_back_before_its_next_attempt(
+    desk: Desk, answer: str, state: State
+) -> None:
+    name, odd = _leave_log_behind(desk, answer, state)
+    odd.rmdir()
+    (desk.spool.base / "paused").unlink(missing_ok=True)
+    assert desk.runs() == ["00-odd 1", "10-crm 1"]
+    desk.take(name, state)
+    assert desk.runs()[0] == ("10-crm 2" if state is RETRY else "20-mail 1")
+    assert desk.lines(name)[0]["script"] == "00-odd"
 
 
 def test_the_mark_of_what_could_not_even_be_put_back_stands_until_it_is(

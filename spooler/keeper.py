@@ -90,7 +90,8 @@ class Keeper:
         if not self._waiting or now < self._look_at:
             return
         self._look_at = now + _LOOK_SECONDS
-        self._runner.reap()
+        with suppress(OSError):  # no descriptor is left to look with: at the next look again
+            self._runner.reap()
         self._end_where(lambda kept: self._why_to_end(kept, now))
 
     def end_waiting(self) -> None:

@@ -69,6 +69,7 @@ class Processor:
         self._lock = Lock()  # of the queues, and of what follows
         self._busy = 0
         self._is_alone = False  # one runs that may have ended the processor before
+        self._lacks_thread = False  # one stands in the pool's queue that no thread could be had for
         self._defect: Exception | None = None  # of a worker
         self._turns: list[tuple[WebhookQueue, Turn]] = []
         self._commit = GroupCommit()
@@ -162,8 +163,22 @@ class Processor:
                 except Exception:  # noqa: BLE001 - the outermost frame of a look: the other webhooks go on
                     get_logger().exception("defect")
                     waiting.look_later()
+            if self._lacks_thread:
+                self._lacks_thread = False
+                self._begin(pool, None)
             while taken := self._take_next():
-                pool.submit(self._work, taken)
+                self._begin(pool, taken)
+
+    def _begin(self, pool: ThreadPoolExecutor, taken: _Taken | None) -> None:
+        """Have a worker give one its turn; None: have one begin for what stands in the pool's queue."""
+        try:
+            pool.submit(self._work, taken)
+        except RuntimeError as error:
+            # No thread can be had, and it stands in the queue all the same: at the next look again.
+            self._lacks_thread = True
+            if taken is not None:
+                log = get_logger().bind(webhook=taken.turn.webhook.name, id=identify(taken.name))
+                log.error("can't begin", file=taken.name, reason=str(error))  # noqa: TRY400 - no defect
 
     def _take_next(self) -> _Taken | None:
         """Take what is next, if there is room for one more. The caller holds the lock."""

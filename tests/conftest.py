@@ -9,6 +9,7 @@ import secrets
 import shutil
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -203,6 +204,29 @@ def durable_calls() -> Iterator[list[tuple[str, str]]]:
         yield calls
     finally:
         sys.setprofile(None)
+
+
+@contextmanager
+def no_more_descriptors() -> Iterator[None]:
+    """Let the kernel refuse everything that needs a new descriptor, as it does when a limit is reached."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    free = os.open("/", os.O_RDONLY)
+    os.close(free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@contextmanager
+def no_more_threads() -> Iterator[None]:
+    """Let the kernel refuse every new thread: none gets a stack of that size."""
+    usual = threading.stack_size(1 << 47)
+    try:
+        yield
+    finally:
+        threading.stack_size(usual)
 
 
 @contextmanager

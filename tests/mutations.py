@@ -1732,6 +1732,25 @@ MUTATIONS = (
         ("test_turn.py::test_what_waits_without_its_log_gets_it_back_before_its_next_attempt",),
     ),
     Mutation(
+        KEPT,
+        "the processor ends when no descriptor is left to look for orphans with",
+        "keeper.py",
+        (
+            (
+                "        with suppress(OSError):  # no descriptor",
+                "        with suppress(KeyError):  # no descriptor",
+            ),
+        ),
+        ("test_keeper.py::test_what_ended_below_it_is_reaped_when_there_are_descriptors_again",),
+    ),
+    Mutation(
+        KEPT,
+        "what no thread could be had for is never begun",
+        "processor.py",
+        (("                self._begin(pool, None)\n", "                pass\n"),),
+        ("test_processor.py::test_where_no_thread_can_be_had_it_goes_on_when_one_can",),
+    ),
+    Mutation(
         PROMPT,
         "a watchdog that is shorter than the shipped units' isn't heeded",
         "supervisor.py",

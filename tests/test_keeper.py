@@ -2,7 +2,6 @@
 
 import json
 import os
-import resource
 import signal
 import sys
 import threading
@@ -15,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import structlog
-from conftest import examples, is_alive, wait_until, write_script
+from conftest import examples, is_alive, no_more_descriptors, wait_until, write_script
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -583,6 +582,15 @@ def test_what_ended_below_it_is_reaped_while_it_lives(home: Home) -> None:
     wait_until(lambda: home.looks() and not zombies())
 
 
+def test_what_ended_below_it_is_reaped_when_there_are_descriptors_again(home: Home) -> None:
+    script = home.script("while :; do ( (exit 0) & ); next 0; done")
+    exits(home, script, 10)
+    wait_until(zombies)
+    with no_more_descriptors():
+        home.keeper.look()
+    wait_until(lambda: home.looks() and not zombies())
+
+
 def zombies() -> list[int]:
     tasks = Path("/proc/self/task").iterdir()
     below = [int(pid) for task in tasks for pid in (task / "children").read_text().split()]
@@ -646,15 +654,9 @@ def test_an_error_of_the_disk_at_the_start_is_told_and_leaves_nothing(home: Home
 def test_one_that_cannot_be_looked_after_any_more_does_not_work_on(home: Home) -> None:
     script = home.script("while :; do echo $$; [ $id = 2 ] && sleep 30; next 0; done")
     process = int(home.give(script).output)
-    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     found, file = home.as_found(script), home.processing / "2.json"
-    lowest = os.dup(0)
-    os.close(lowest)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, limits[1]))
-    try:
+    with no_more_descriptors():
         run = home.keeper.run(found, file, {"SPOOLER_ID": "2", "SPOOLER_FILE": str(file)}, PATIENCE)
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
     assert run.exit == "killed"
     assert run.output.endswith("spooler: it can't be watched, and was ended: Too many open files\n")
     assert not is_alive(process)

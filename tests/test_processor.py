@@ -2,7 +2,6 @@
 
 import os
 import re
-import resource
 import shutil
 import signal
 import subprocess
@@ -19,7 +18,16 @@ from pathlib import Path
 
 import pytest
 import structlog
-from conftest import FakeClock, full_disk, tree, wait_until, write_config, write_script
+from conftest import (
+    FakeClock,
+    full_disk,
+    no_more_descriptors,
+    no_more_threads,
+    tree,
+    wait_until,
+    write_config,
+    write_script,
+)
 from running_service import make_site
 from whole_spool import WholeSpool
 
@@ -393,19 +401,6 @@ def test_a_folder_that_was_away_is_watched_again_when_it_is_back(tmp_path: Path)
     watcher.stop()
 
 
-@contextmanager
-def no_more_descriptors() -> Iterator[None]:
-    """Let the kernel refuse everything that needs a new descriptor, as it does when a limit is reached."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    free = os.open("/", os.O_RDONLY)
-    os.close(free)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (free, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-
-
 def test_where_nothing_can_be_watched_it_says_so_once_and_tries_again(
     tmp_path: Path, logged: Entries
 ) -> None:
@@ -651,6 +646,23 @@ def test_four_workers_do_run_four_at_once(tmp_path: Path) -> None:
         store(spool, number, f"id-{number}")
     with processing(path):
         wait_until(lambda: settled(spool) == 4)
+
+
+def test_where_no_thread_can_be_had_it_goes_on_when_one_can(tmp_path: Path, logged: Entries) -> None:
+    write_script(tmp_path / "processors", "10-x", "exit 0")
+    spool = prepared(tmp_path)
+    with processing(write_config(tmp_path)) as processor:
+        wait_until(lambda: [entry["event"] for entry in logged] == ["processor ready"])
+        with no_more_threads():
+            name = store(spool)
+            wait_until(lambda: any(entry["event"] == "can't begin" for entry in logged))
+            processor.look()
+            time.sleep(0.1)
+            assert spool.path(IN, name).exists()
+        processor.look()
+        wait_until(lambda: settled(spool) == 1)
+    assert [entry["file"] for entry in logged if entry["event"] == "can't begin"] == [name]
+    assert [line["exit"] for line in spool.log_lines(DONE, name, spool.today)] == [0]
 
 
 def test_a_notification_wakes_it_also_right_after_another(tmp_path: Path) -> None:

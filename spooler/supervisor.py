@@ -2,9 +2,9 @@
 
 Owns: forking and signals. SIGTERM and SIGINT end everything in order, SIGHUP is handed on. Telling the
 service manager, which hears that the service is ready when every child's loop turns.
-Promises: a child that dies is started again after a second, and so is one whose loop has stopped turning;
-one that found the configuration unusable ends the service with its status. Children end when their parent
-does, however that ends.
+Promises: a child that dies is started again after a second, and so is one whose loop has stopped turning, or
+that could not be started; one that found the configuration unusable ends the service with its status.
+Children end when their parent does, however that ends.
 Does not promise: anything about what the children do.
 """
 
@@ -115,10 +115,16 @@ class Supervisor:
     def _start_due(self) -> None:
         for child, start in list(self._waiting.items()):
             if not self._stopping and time.monotonic() >= start:
-                del self._waiting[child]
                 self._pulses[child].clear()
                 self._started[child] = time.monotonic()
-                self._running[_fork(child, self._pulses[child])] = child
+                try:
+                    process = _fork(child, self._pulses[child])
+                except OSError as error:  # too many processes, or no memory, for now
+                    get_logger().error("can't start", process=child.name, reason=error.strerror)
+                    self._waiting[child] = time.monotonic() + _AGAIN_AFTER_SECONDS
+                else:
+                    del self._waiting[child]
+                    self._running[process] = child
 
     def _on_signal(self, number: int) -> None:
         if number == signal.SIGCHLD:

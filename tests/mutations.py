@@ -1751,6 +1751,18 @@ MUTATIONS = (
         ("test_processor.py::test_where_no_thread_can_be_had_it_goes_on_when_one_can",),
     ),
     Mutation(
+        KEPT,
+        "a service ends when a process of its can't be started for now",
+        "supervisor.py",
+        (
+            (
+                "                except OSError as error:  # too many",
+                "                except KeyError as error:  # too many",
+            ),
+        ),
+        ("test_supervisor.py::test_a_child_that_could_not_be_started_is_tried_again_in_no_hurry",),
+    ),
+    Mutation(
         PROMPT,
         "a watchdog that is shorter than the shipped units' isn't heeded",
         "supervisor.py",

@@ -14,7 +14,7 @@ import pytest
 from running_service import PATIENCE_SECONDS, children_of, wait_until
 
 PROGRAM = """
-import os, signal, sys
+import os, resource, signal, sys
 from spooler import log
 from spooler.errors import ConfigurationError
 from spooler.supervisor import Child, Supervisor
@@ -44,6 +44,14 @@ def child(kind, name):
     return Child(name, run, {"stuck": 0.5, "stuck for long": 2.5}.get(kind, 30))
 
 log.configure()
+if (limit := "no more processes") in sys.argv:
+    sys.argv.remove(limit)
+    if os.geteuid() == 0:
+        os.setuid(65534)  # for root there is no such limit
+    hard = resource.getrlimit(resource.RLIMIT_NPROC)[1]
+    signal.signal(signal.SIGUSR1, lambda *_: resource.setrlimit(resource.RLIMIT_NPROC, (hard, hard)))
+    signal.signal(signal.SIGUSR2, lambda *_: resource.setrlimit(resource.RLIMIT_NPROC, (0, hard)))
+    signal.raise_signal(signal.SIGUSR2)
 sys.exit(Supervisor([child(kind, f"{kind}-{at}") for at, kind in enumerate(sys.argv[2:])]).run())
 """
 
@@ -120,6 +128,27 @@ def test_children_that_end_are_started_again_in_no_hurry_and_the_others_know_not
         assert "ZeroDivisionError" in found.log()
         for name in ("patient-1", "patient-2"):
             assert f'event="process ended" process={name} status=-9' in found.log()
+
+
+def test_a_child_that_could_not_be_started_is_tried_again_in_no_hurry(open_to_all: Path) -> None:
+    open_to_all.chmod(0o777)
+    with family(open_to_all, "no more processes", "patient", "patient") as found:
+        refused = (
+            'level=error event="can\'t start" process=patient-0 reason="Resource temporarily unavailable"'
+        )
+        wait_until(lambda: found.log().count(refused) == 2)
+        found.parent.send_signal(signal.SIGUSR1)  # now there may be more
+        found.wait_for("patient-0 begins", "patient-1 begins")
+        assert found.log().count(refused) < 5
+        found.parent.send_signal(signal.SIGUSR2)
+        told = found.log().count(refused)
+        os.kill(found.ids("patient-0 begins")[0], signal.SIGKILL)
+        wait_until(lambda: found.log().count(refused) > told)
+        found.parent.send_signal(signal.SIGUSR1)
+        found.wait_for("patient-0 begins", "patient-0 begins")
+        assert found.notes().count("patient-1 begins") == 1
+        assert found.end() == 0
+        assert "Traceback" not in found.log()
 
 
 def test_a_child_whose_loop_doesnt_turn_any_more_is_killed_and_started_again(tmp_path: Path) -> None:

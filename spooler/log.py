@@ -8,6 +8,7 @@ Does not promise: rotation or storage; that is the journal's.
 """
 
 import logging
+import os
 import re
 import sys
 from collections.abc import Mapping
@@ -21,6 +22,7 @@ from spooler.printable import printable
 
 # First in a line, in this order, where they are known.
 _LEADING = ("timestamp", "level", "event", "webhook", "id")
+_STANDARD_ERROR = 2
 _NEEDS_QUOTES = re.compile('[ ="]')
 _PLAIN = re.compile("[!#-<>-~]+")  # text that stands for itself
 
@@ -93,8 +95,20 @@ def line(level: str, event: str, values: Mapping[str, object]) -> str:
     return _written({"level": level, "event": event, **values})
 
 
+def _nowhere() -> TextIO:
+    """Return what takes the place of a standard error that whoever started this process has closed.
+
+    Its number is taken, too: else what is written there by it would go to whatever is opened next.
+    """
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) < _STANDARD_ERROR:
+        pass
+    return open(descriptor, "w", encoding="utf-8", errors="backslashreplace")  # noqa: PTH123 - for good
+
+
 def configure(stream: TextIO | None = None) -> None:
-    """Send all log lines of this process to `stream` (standard error by default)."""
+    """Send all log lines of this process to `stream` (standard error by default, where there is one)."""
+    if sys.stderr is None:
+        sys.stderr = _nowhere()
     unfailing = cast(TextIO, _BestEffort(stream or sys.stderr))
     structlog.configure(
         processors=[_render],

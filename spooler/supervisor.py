@@ -184,9 +184,11 @@ def _fork(child: Child, pulse: Pulse) -> int:
     except Exception:  # noqa: BLE001 - the outermost frame of a process
         get_logger().exception("defect", process=child.name)
     finally:
-        with suppress(OSError):
-            sys.stderr.flush()
-        os._exit(code)
+        try:
+            with suppress(OSError):
+                sys.stderr.flush()
+        finally:
+            os._exit(code)  # whatever that came to: nothing of the parent's may be done here
 
 
 def _end_with(parent: int) -> None:

@@ -1763,6 +1763,25 @@ MUTATIONS = (
         ("test_supervisor.py::test_a_child_that_could_not_be_started_is_tried_again_in_no_hurry",),
     ),
     Mutation(
+        KEPT,
+        "without standard error nothing works",
+        "log.py",
+        (("        sys.stderr = _nowhere()\n", "        pass\n"),),
+        ("test_service.py::test_without_standard_error_all_is_done_and_nothing_is_logged",),
+    ),
+    Mutation(
+        KEPT,
+        "a child that can't write what is left of its log goes on as if it were the parent",
+        "supervisor.py",
+        (
+            (
+                "        finally:\n            os._exit(code)  # whatever",
+                "        except KeyError:\n            pass\n        else:\n            os._exit(code)  # whatever",
+            ),
+        ),
+        ("test_supervisor.py::test_a_child_without_standard_error_ends_as_any_other",),
+    ),
+    Mutation(
         PROMPT,
         "a watchdog that is shorter than the shipped units' isn't heeded",
         "supervisor.py",

@@ -23,6 +23,8 @@ from running_service import (
     Load,
     Service,
     Site,
+    children_of,
+    command_line,
     connect,
     head,
     is_alive,
@@ -310,6 +312,42 @@ def fix_port(site: Site, service: Service) -> None:
 
 
 # Surroundings
+
+
+@pytest.mark.parametrize("closed", ["2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("commands", [["run"], ["receive", "process"]])
+def test_without_standard_error_all_is_done_and_nothing_is_logged(
+    tmp_path: Path, commands: list[str], closed: str
+) -> None:
+    site = make_site(tmp_path / "site", receiver='listen = "unix:receiver.sock"')
+    path = str(site.root / "receiver.sock")
+    site.script("#!/bin/sh\necho to nobody >&2\ncat >&2\nexit 0\n")
+    services = [
+        subprocess.Popen(
+            ["/bin/sh", "-c", f'exec "$@" {closed}', "sh", *command_line(site, command)],
+            cwd=site.root,
+            start_new_session=True,
+        )
+        for command in commands
+    ]
+    try:
+        wait_until(lambda: Path(path).is_socket() and is_listening(path))
+        body = make_body()
+        assert post(path, body).status == 200
+        wait_until(lambda: site.files("done"))
+        (log,) = [path.with_suffix(".log") for path in site.files("done")]
+        assert json.loads(log.read_text())["output"] == f"to nobody\n{body.decode()}"
+        for service in services:
+            for process in (service.pid, *children_of(service.pid)):
+                assert Path(f"/proc/{process}/fd/2").readlink() == Path(os.devnull)
+        for service in services:
+            service.terminate()
+        assert [service.wait(PATIENCE_SECONDS) for service in services] == [0] * len(services)
+    finally:
+        for service in services:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(service.pid, signal.SIGKILL)
+            service.wait(PATIENCE_SECONDS)
 
 
 def test_a_log_that_cant_be_written_keeps_nothing_from_being_stored_and_processed(tmp_path: Path) -> None:

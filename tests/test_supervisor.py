@@ -34,6 +34,9 @@ def child(kind, name):
             signal.pause()
         if kind == "misconfigured":
             raise ConfigurationError("nothing is where it should be")
+        if kind == "mute":
+            sys.stderr = None
+            return
         if kind == "broken":
             raise ZeroDivisionError
         while (number := signal.sigwait(SIGNALS)) == signal.SIGHUP:
@@ -181,6 +184,12 @@ def test_while_its_children_live_the_parent_sleeps_most_of_the_time(tmp_path: Pa
 
 def times_run(process: int) -> int:
     return int(Path(f"/proc/{process}/schedstat").read_text().split()[2])
+
+
+def test_a_child_without_standard_error_ends_as_any_other(tmp_path: Path) -> None:
+    with family(tmp_path, "mute") as found:
+        wait_until(lambda: 'event="process ended" process=mute-0 status=0' in found.log())
+        assert found.end() == 0
 
 
 def test_reload_is_handed_on_to_every_child(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 Owns: those moves of the table in `spooler.state`.
 Promises: as `spooler.spool`; what is settled, waits for another attempt or goes back survives a power cut.
 The name of what is claimed is on the disk, be it where it was claimed, so that no attempt is made at what a
-power cut would take.
+power cut would take. The one file that is ever replaced is another user's that has to wait, by a copy of it.
 Does not promise: to know when a notification is due, or what a log's lines say. That the content of a file
 which a person has put there is on the disk.
 """
@@ -73,7 +73,10 @@ class ProcessorsSpool(WebhookSpool):
         os.utime(self.path(State.RETRY, file_name), (due.timestamp(), due.timestamp()), follow_symlinks=False)
 
     def _adopt(self, file_name: str) -> None:
-        """Put a copy of our own in the place of a file that somebody else's user has copied here."""
+        """Put a copy of our own in the place of a file that somebody else's user has copied here.
+
+        Only a file's owner may set its time. It is replaced in one step, and by the same bytes.
+        """
         body = self.read(State.PROCESSING, file_name)
         hidden = hidden_name()
         # CRASH: the hidden copy is left in incoming/, where the receiver's start sweeps it.

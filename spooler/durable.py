@@ -1,10 +1,10 @@
-"""Durability: how bytes get onto the disk under a name, and how a name changes, in two functions.
+"""Durability: how bytes get onto the disk under a name, and how a name changes.
 
 One sync costs about as much as many that are asked for together: files that come together are made together.
 
 Owns: the order of write, sync and rename, and the system calls for it.
 Promises: a file is visible under its name whole or not at all, and after `create` has returned it survives
-a power cut. No existing file is ever replaced.
+a power cut. Nothing here ever replaces an existing file.
 Does not promise: anything on file systems that lie about syncing, or across two file systems.
 """
 

@@ -18,7 +18,7 @@ crash at any instant it is in exactly one state.
 | refuse   | -                | REJECTED   | receiver  | the rename                                              |
 | claim    | INCOMING, RETRY  | PROCESSING | processor | the rename; not synced: after a power cut it waits again, and the mark of a run, which is synced, tells of an attempt that had begun. Before it, the name in INCOMING is synced, unless it is known to be |
 | release  | PROCESSING       | INCOMING   | processor | the rename; then the folder is synced. Stopped, paused, or taken up after a crash |
-| postpone | PROCESSING       | RETRY      | processor | the rename; the due time is set before it; then the folder is synced |
+| postpone | PROCESSING       | RETRY      | processor | the rename; the due time is set before it, which only the file's owner may do: another user's, and no other file, is replaced first, by a copy of the same bytes; then the folder is synced |
 | finish   | PROCESSING       | DONE       | processor | the rename; then the folder is synced, and the log: for a few together, and before a script begins for the same contact |
 | give_up  | PROCESSING       | FAILED     | processor | the rename; then the folder is synced                   |
 | retry    | FAILED, DONE     | INCOMING   | person    | the rename; then the folder is synced, once for all that are moved |
@@ -37,7 +37,8 @@ What a crash leaves behind, and who sweeps it:
 | store, before the rename               | a hidden file in incoming/; no 200 was sent    | the receiver's start, after an hour |
 | store, after the rename                | the notification; the sender may repeat it     | nobody: it is the notification |
 | a start, while it tries to write       | a hidden empty file in any folder              | the start of receiver or processor, after an hour |
-| claim, release, postpone, finish, give_up, between the rename and the log's | the log in the folder it came from | the processor's start brings it after its file |
+| claim, release, postpone, finish, give_up, between the rename and the log's | the log in the folder it came from, as when the disk refuses to move it | the processor's start brings it after its file, and so does the next turn; one that can't be brought is told of and left alone |
+| postpone of another user's file, before the copy is in its place | the file in processing/, and a hidden copy in incoming/ | the processor's start: release; the receiver's start, after an hour |
 | while a script runs                    | the file in processing/ (after a power cut perhaps where it was claimed), a hidden mark that names file, script and attempt, a working folder | the processor's start: the attempt is written to the log as interrupted and counts; then release |
 | after the last script, before finish   | the file in processing/, its log complete      | the processor's start: release; the next claim finds nothing left to run |
 | finish, before it is synced (hundredths of a second, on a slow disk more; of up to 16, and one for each worker) | the file in done/, its mark in processing/; after a power cut perhaps the file where it was, or its log without the last line | the processor's start: syncs it, and notes in the log that a line was lost; or as while a script runs |

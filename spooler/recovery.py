@@ -18,7 +18,7 @@ from spooler.claiming import ProcessorsSpool
 from spooler.log import get_logger
 from spooler.name import HIDDEN, LOG_SUFFIX, SUFFIX, log_name
 from spooler.scripts import OWNER_VARIABLE
-from spooler.spool import bring_log
+from spooler.spool import NotSyncedError, bring_log
 from spooler.state import ACTIVE, State
 
 _SURVIVOR_SECONDS = 5.0
@@ -90,8 +90,13 @@ def put_back(spool: ProcessorsSpool, name: str) -> str:
     # CRASH: the line stands and the file is still here: it counts once more. Rather so than never.
     running.clear(spool.folder(State.PROCESSING), name)
     identifier = spool.identify(State.PROCESSING, name)
-    now_named = spool.release(name)
-    get_logger().warning("taken up again", webhook=spool.webhook, id=identifier, file=name)
+    log = get_logger().bind(webhook=spool.webhook, id=identifier)
+    try:
+        now_named = spool.release(name)
+    except NotSyncedError as error:
+        now_named = error.name
+        log.error("not synced", file=now_named, reason=error.strerror)  # noqa: TRY400 - no defect
+    log.warning("taken up again", file=name)
     return now_named
 
 

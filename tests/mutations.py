@@ -1782,6 +1782,13 @@ MUTATIONS = (
         ("test_supervisor.py::test_a_child_without_standard_error_ends_as_any_other",),
     ),
     Mutation(
+        KEPT,
+        "one that is put back after a crash and whose log can't follow holds its webhook back",
+        "recovery.py",
+        (("    except NotSyncedError as error:", "    except KeyError as error:"),),
+        ("test_recovery.py::test_what_was_put_back_and_whose_log_could_not_follow_holds_up_nothing",),
+    ),
+    Mutation(
         PROMPT,
         "a watchdog that is shorter than the shipped units' isn't heeded",
         "supervisor.py",

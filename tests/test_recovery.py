@@ -465,6 +465,24 @@ def test_a_log_that_was_left_behind_and_is_somebody_elses_holds_up_nothing(
     assert history.read(spool.path(State.RETRY, log_name(name))) == [A]
 
 
+def test_what_was_put_back_and_whose_log_could_not_follow_holds_up_nothing(
+    make_spool: MakeSpool, clock: FakeClock
+) -> None:
+    spool = make_spool()
+    name = leave(spool, CRASHES["a script ran"])
+    odd = spool.path(State.INCOMING, log_name(name))
+    odd.mkdir()
+    clock.advance(1)
+    other = leave(spool, Crash(PROCESSING))
+    with structlog.testing.capture_logs() as logged:
+        assert recover(spool) == Recovered([name, other], {})
+    told = [line["event"] for line in logged if line["file"] == name]
+    assert told == ["not synced", "taken up again"]
+    odd.rmdir()
+    recover(spool)
+    assert [line["exit"] for line in history.read(odd)] == [0, 75, "interrupted"]
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to close a folder to somebody else")
 def test_a_closed_folder_in_done_keeps_nothing_from_being_put_right(
     open_to_all: Path, clock: FakeClock

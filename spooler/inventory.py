@@ -58,11 +58,6 @@ def take(folders: WebhookFolders) -> Inventory:
     )
 
 
-def count(folders: WebhookFolders, state: State) -> int:
-    """Return how many notifications are in a state. Raises: OSError if a folder can't be read."""
-    return sum(1 for day in folders.days_of(state) for _entry in folders.notifications(state, day))
-
-
 def oldest_waiting(folders: WebhookFolders) -> datetime | None:
     """Return when the oldest notification that isn't settled yet was received; None if nothing waits.
 

@@ -52,16 +52,17 @@ class PersonsSpool(WebhookSpool):
         """Settle a notification as done without any more runs. Raises: FileNotFoundError (gone), OSError."""
         with self.alone():
             text = f"dropped, by {self.who}: no script is run any more"
+            day = self.today  # once, for midnight may come in between
             if state is State.RETRY:
                 # RACE: the processor may claim it at any instant; so its log is left alone until it is ours.
-                name = self._move("drop", state, file_name, day=self.today)
+                name = self._move("drop", state, file_name, day=day)
                 # CRASH: it is dropped, and nothing says by whom.
-                self._note(self.path(State.DONE, name, self.today), text, sync=True)
+                self._note(self.path(State.DONE, name, day), text, sync=True)
             else:
                 path = self._source("drop", state, file_name)
                 self._note(path, text, sync=True)
-                name = self._move_log_first(path, self._target("drop", self.today), file_name)
-                durable.sync_folder(self.folder(State.DONE) / self.today)
+                name = self._move_log_first(path, self._target("drop", day), file_name)
+                durable.sync_folder(self.folder(State.DONE) / day)
             now = time.time_ns()
             os.utime(self.folder(State.DONE), ns=(now, now))  # by this `spooler.finished` knows to look again
             return name

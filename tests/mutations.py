@@ -1644,6 +1644,13 @@ MUTATIONS = (
         ),
     ),
     Mutation(
+        TRUE,
+        "what is dropped as midnight comes is noted in the wrong day",
+        "person.py",
+        (("self.path(State.DONE, name, day), text", "self.path(State.DONE, name, self.today), text"),),
+        ("test_person.py::test_what_is_dropped_at_midnight_is_noted_and_synced_where_it_went[1-retry]",),
+    ),
+    Mutation(
         PROMPT,
         "a watchdog that is shorter than the shipped units' isn't heeded",
         "supervisor.py",

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from spooler import durable, free_name, history
-from spooler.folders import PAUSED
+from spooler.folders import PAUSED, is_one
 from spooler.name import LOG_SUFFIX, Name, log_name
 from spooler.spool import WebhookSpool, bring_log
 from spooler.state import State
@@ -86,7 +86,7 @@ class PersonsSpool(WebhookSpool):
         with self.alone():
             for entry in self.entries(State.DONE, day):
                 if not entry.is_dir(follow_symlinks=False):
-                    removed += entry.name.endswith(".json")
+                    removed += is_one(entry)
                     Path(entry).unlink(missing_ok=True)
             with suppress(FileNotFoundError):
                 (self.folder(State.DONE) / day).rmdir()

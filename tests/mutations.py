@@ -1651,6 +1651,13 @@ MUTATIONS = (
         ("test_person.py::test_what_is_dropped_at_midnight_is_noted_and_synced_where_it_went[1-retry]",),
     ),
     Mutation(
+        TRUE,
+        "more is said to be removed than notifications were",
+        "person.py",
+        (("removed += is_one(entry)", "removed += 1"),),
+        ("test_cli_prune.py::test_as_many_are_removed_as_were_said_to_be",),
+    ),
+    Mutation(
         PROMPT,
         "a watchdog that is shorter than the shipped units' isn't heeded",
         "supervisor.py",

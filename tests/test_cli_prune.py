@@ -107,6 +107,19 @@ def test_what_a_person_made_in_done_is_left(config: Path, spool: PersonsSpool) -
     }
 
 
+def test_as_many_are_removed_as_were_said_to_be(config: Path, spool: PersonsSpool) -> None:
+    put(spool, State.DONE, day="2020-01-01")
+    folder = spool.folder(State.DONE) / "2020-01-01"
+    (folder / ".hidden.json").touch()
+    (folder / "link.json").symlink_to("nowhere")
+    os.mkfifo(folder / "pipe.json")
+    assert spooler(config, "prune", "--dry-run").out == (
+        "would be done: remove 1 notification (crm: 1 of done/)\n"
+    )
+    assert spooler(config, "prune", "--yes").out == "1 notification removed\n"
+    assert spool.days() == []
+
+
 def test_on_a_terminal_it_asks(config: Path, spool: PersonsSpool) -> None:
     for number in range(2):
         put(spool, State.DONE, f"a-{number}", day="2020-01-01")

@@ -47,7 +47,7 @@ def logs(folders: WebhookFolders, state: State, keep: Keep) -> Iterator[str]:
         if entry.name.endswith(LOG_SUFFIX) and entry.is_file(follow_symlinks=False):
             file = folders.path(state, entry.name.removesuffix(LOG_SUFFIX) + SUFFIX)
             with suppress(FileNotFoundError):
-                written = datetime.fromtimestamp(entry.stat(follow_symlinks=False).st_mtime, UTC)
+                written = folders.written(state, entry.name)
                 if _is_past(folders, written, keep) and not file.exists():
                     yield entry.name
 

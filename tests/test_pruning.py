@@ -1,5 +1,7 @@
 """What needn't be kept, to the second."""
 
+import os
+import tempfile
 from datetime import UTC, datetime, timedelta
 from math import inf
 from pathlib import Path
@@ -53,6 +55,16 @@ def test_a_file_is_past_when_its_last_line_is(spool: PersonsSpool, clock: FakeCl
     clock.advance(10)
     assert [place.file_name for place in pruning.files(spool, state, Keep(60))] == [path.name]
     assert list(pruning.files(spool, state, Keep(inf))) == []
+
+
+def test_a_log_from_a_year_that_is_none_is_no_obstacle(clock: FakeClock) -> None:
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as memory:  # it knows dates that Python doesn't
+        spool = PersonsSpool(Path(memory), "crm", clock)
+        spool.prepare()
+        for name, seconds in (("odd.log", 9e12), ("old.log", 0.0)):
+            spool.path(State.FAILED, name).touch()
+            os.utime(spool.path(State.FAILED, name), (seconds, seconds))
+        assert list(pruning.logs(spool, State.FAILED, Keep(60))) == ["old.log"]
 
 
 def test_a_log_is_kept_as_long_as_its_file_is_there(spool: PersonsSpool, clock: FakeClock) -> None:

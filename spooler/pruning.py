@@ -6,7 +6,6 @@ named. Nothing is removed here.
 Does not promise: anything about files in `done/` that are in no day's folder; people put them there.
 """
 
-import re
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -18,7 +17,6 @@ from spooler.selection import Filter, select
 from spooler.state import State
 from spooler.units import Keep
 
-_DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _DAY_LENGTH = timedelta(days=1)
 
 
@@ -60,15 +58,12 @@ def _settled(place: Place) -> datetime:
 
 
 def _days_that_are_over(folders: WebhookFolders) -> list[str]:
-    return [day for day in folders.days() if day < folders.today and _DAY.fullmatch(day) and _end(day)]
+    return [day for day in folders.days() if day < folders.today]
 
 
-def _end(day: str) -> datetime | None:
-    try:
-        return datetime.fromisoformat(day).replace(tzinfo=UTC) + _DAY_LENGTH
-    except ValueError:  # the 31st of February
-        return None
+def _end(day: str) -> datetime:
+    return datetime.fromisoformat(day).replace(tzinfo=UTC) + _DAY_LENGTH
 
 
-def _is_past(folders: WebhookFolders, moment: datetime | None, keep: Keep) -> bool:
-    return moment is not None and (folders.clock.now() - moment).total_seconds() >= keep
+def _is_past(folders: WebhookFolders, moment: datetime, keep: Keep) -> bool:
+    return (folders.clock.now() - moment).total_seconds() >= keep

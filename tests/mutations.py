@@ -1658,6 +1658,16 @@ MUTATIONS = (
         ("test_cli_prune.py::test_as_many_are_removed_as_were_said_to_be",),
     ),
     Mutation(
+        TRUE,
+        "any folder in done/ is taken for a day's, and stops a webhook if it can't be read",
+        "folders.py",
+        (("sorted(filter(_is_day, found))", "sorted(found)"),),
+        (
+            "test_folders.py::test_the_days_are_the_folders_in_done_that_are_named_so_oldest_first",
+            "test_processor.py::test_only_a_day_s_folder_in_done_has_to_be_readable_and_it_is_named",
+        ),
+    ),
+    Mutation(
         PROMPT,
         "a watchdog that is shorter than the shipped units' isn't heeded",
         "supervisor.py",

@@ -1668,6 +1668,13 @@ MUTATIONS = (
         ),
     ),
     Mutation(
+        CLEAR,
+        "a day of done/ that the service can't read isn't told of",
+        "check.py",
+        (("        closed += _closed(", "        _closed("),),
+        ("test_check.py::test_what_root_asks_is_answered_for_the_user_who_owns_the_spool",),
+    ),
+    Mutation(
         PROMPT,
         "a watchdog that is shorter than the shipped units' isn't heeded",
         "supervisor.py",

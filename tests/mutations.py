@@ -1675,6 +1675,20 @@ MUTATIONS = (
         ("test_check.py::test_what_root_asks_is_answered_for_the_user_who_owns_the_spool",),
     ),
     Mutation(
+        TRUE,
+        "an ID isn't looked for behind a day that can't be read, and nobody is told",
+        "selection.py",
+        (
+            (
+                "                with _passing_over(folder, unreadable):\n                    for entry",
+                "                with _passing_over(folder, lambda *_: None):\n                    for entry",
+            ),
+        ),
+        (
+            "test_selection.py::test_a_day_that_cannot_be_read_is_told_and_hides_no_other[command3-id        id-failed]",
+        ),
+    ),
+    Mutation(
         PROMPT,
         "a watchdog that is shorter than the shipped units' isn't heeded",
         "supervisor.py",

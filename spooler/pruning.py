@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from spooler import history
 from spooler.folders import Place, WebhookFolders
 from spooler.name import LOG_SUFFIX, SUFFIX
-from spooler.selection import Filter, select
+from spooler.selection import Filter, Unreadable, select
 from spooler.state import State
 from spooler.units import Keep
 
@@ -25,18 +25,32 @@ def days(folders: WebhookFolders, keep: Keep) -> list[str]:
     return [day for day in _days_that_are_over(folders) if _is_past(folders, _end(day), keep)]
 
 
-def empty_days(folders: WebhookFolders) -> list[str]:
+def empty_days(folders: WebhookFolders, unreadable: Unreadable) -> list[str]:
     """Return the days that are over and whose folders are empty. Raises: OSError."""
-    return [day for day in _days_that_are_over(folders) if not any(folders.entries(State.DONE, day))]
+    found = []
+    for day in _days_that_are_over(folders):
+        try:
+            if not any(folders.entries(State.DONE, day)):
+                found.append(day)
+        except OSError as error:
+            unreadable(Place(folders, State.DONE, "", day), error)
+    return found
 
 
-def files(folders: WebhookFolders, state: State, keep: Keep) -> Iterator[Place]:
-    """Yield what needn't be kept of `failed/` or `rejected/`, oldest first. Raises: OSError."""
-    for place in select(folders, state, Filter()):
-        with suppress(FileNotFoundError):
+def files(folders: WebhookFolders, state: State, keep: Keep, unreadable: Unreadable) -> Iterator[Place]:
+    """Yield what needn't be kept of `failed/` or `rejected/`, oldest first.
+
+    unreadable: is told of those of which nobody can say when they failed, which so are kept.
+    """
+    for place in select(folders, state, Filter(), unreadable):
+        try:
             # It was received before it failed, and its name is looked at sooner than its log.
             if _is_past(folders, place.received(), keep) and _is_past(folders, _settled(place), keep):
                 yield place
+        except FileNotFoundError:
+            continue  # RACE: it moved on
+        except OSError as error:
+            unreadable(place, error)
 
 
 def logs(folders: WebhookFolders, state: State, keep: Keep) -> Iterator[str]:

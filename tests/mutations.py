@@ -1689,6 +1689,18 @@ MUTATIONS = (
         ),
     ),
     Mutation(
+        TRUE,
+        "one log that can't be read keeps everything from being pruned",
+        "pruning.py",
+        (
+            (
+                "        except OSError as error:\n            unreadable(place, error)\n",
+                "",
+            ),
+        ),
+        ("test_cli_prune.py::test_what_cannot_be_read_is_told_once_and_left_and_all_others_go",),
+    ),
+    Mutation(
         PROMPT,
         "a watchdog that is shorter than the shipped units' isn't heeded",
         "supervisor.py",

@@ -42,6 +42,10 @@ class Unreadable:
             culprit = place.path.parent / error.filename if error.filename else place.path
             complain(f"{culprit}: can't be read: {error.strerror}")
 
+    def knows(self, place: Place) -> bool:
+        """Say whether it has told of this one."""
+        return place.path in self._told
+
 
 def read_ids(given: Sequence[str]) -> list[str]:
     """Return the IDs of a command line, each once; `-` stands for those on standard input.

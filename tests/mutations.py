@@ -1701,6 +1701,16 @@ MUTATIONS = (
         ("test_cli_prune.py::test_what_cannot_be_read_is_told_once_and_left_and_all_others_go",),
     ),
     Mutation(
+        TRUE,
+        "a spool that isn't there is taken for an empty one",
+        "cli/scope.py",
+        (("    if not configuration.spool.exists():\n", "    if False:\n"),),
+        tuple(
+            f"test_cli.py::test_a_spool_that_is_not_there_is_told_and_not_taken_for_an_empty_one[{command}]"
+            for command in ("status", "list failed", "resume", "readmit", "prune --yes")
+        ),
+    ),
+    Mutation(
         PROMPT,
         "a watchdog that is shorter than the shipped units' isn't heeded",
         "supervisor.py",

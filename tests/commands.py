@@ -125,6 +125,7 @@ def as_its_owner(spool: PersonsSpool, config: Path, *arguments: str) -> Ended:
     """Run a command as the user whom a spool was given to."""
     for module in pkgutil.iter_modules(cli.__path__, "spooler.cli."):
         importlib.import_module(module.name)  # that user needn't be able to
+    in_process(["list", "done", "--config", str(config)])  # nor what is loaded when it is first needed
     with acting_for(spool.base):
         return in_process([*arguments, "--config", str(config)])
 

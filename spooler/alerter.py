@@ -30,7 +30,7 @@ from spooler.config import Alerts as Settings
 from spooler.config import Configuration
 from spooler.folders import Place, WebhookFolders
 from spooler.log import get_logger
-from spooler.name import HIDDEN, identify, log_name
+from spooler.name import HIDDEN, identify
 from spooler.room import Room
 from spooler.state import State
 
@@ -298,7 +298,7 @@ def waiting_mails(root: Path) -> int:
 def _reason(folders: WebhookFolders, file_name: str) -> str:
     """Return what the last line of a failed notification's log says."""
     try:
-        lines = history.read(folders.folder(State.FAILED) / log_name(file_name))
+        lines = folders.log_lines(State.FAILED, file_name)
     except OSError:
         lines = []
     note = lines[-1].get("note") if lines else None
@@ -307,7 +307,7 @@ def _reason(folders: WebhookFolders, file_name: str) -> str:
 
 def _given_up(folders: WebhookFolders, file_name: str, after: datetime, until: datetime) -> list[_Failed]:
     """Return the notification if the processor itself, and not a person, brought it there in that time."""
-    lines = history.read(folders.folder(State.FAILED) / log_name(file_name))
+    lines = folders.log_lines(State.FAILED, file_name)
     at = history.moment(lines[-1]) if lines else None
     if at is None or not after < at <= until or not str(lines[-1].get("note", "")).startswith("given up"):
         return []

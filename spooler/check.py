@@ -10,7 +10,7 @@ import http.client
 import os
 import secrets
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -118,15 +118,12 @@ def _folders(spool: WebhookFolders, user: User) -> Iterator[Finding]:
     subject = f"webhook {spool.webhook}"
     folders = [spool.folder(state) for state in State]
     missing = [folder for folder in folders if not folder.exists()]
-    days = [spool.folder(State.DONE) / spool.today]
-    closed = [
-        (folder, barrier)
-        for folder in (*folders, *days)
-        if folder.exists() and (barrier := _barrier(folder, user))
-    ]
+    closed = _closed(folders, user)
+    if spool.folder(State.DONE) not in dict(closed):
+        closed += _closed([spool.folder(State.DONE) / day for day in spool.days()], user)
     for folder, barrier in closed:
         where = "" if barrier == folder.resolve() else f", because of {barrier}"
-        text = f"{folder}: can't be written by {user.name}{where} (chown, chmod u+rwx)"
+        text = f"{folder}: can't be read and written by {user.name}{where} (chown, chmod u+rwx)"
         yield Finding(Verdict.WRONG, subject, text)
     if len({folder.stat().st_dev for folder in folders if folder.exists()}) > 1:
         yield Finding(Verdict.WRONG, subject, f"{spool.base}: its folders are on more than one file system")
@@ -139,6 +136,13 @@ def _folders(spool: WebhookFolders, user: User) -> Iterator[Finding]:
         yield Finding(Verdict.RIGHT, subject, text)
     if spool.paused:
         yield Finding(Verdict.NOTICE, subject, f"paused: spooler resume {spool.webhook} lets it go on")
+
+
+def _closed(folders: Iterable[Path], user: User) -> list[tuple[Path, Path]]:
+    """Return those that the user can't read and write, each with what keeps the user from it."""
+    return [
+        (folder, barrier) for folder in folders if folder.exists() and (barrier := _barrier(folder, user))
+    ]
 
 
 def _unmakeable(spool: WebhookFolders, user: User) -> Iterator[Finding]:

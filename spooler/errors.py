@@ -42,6 +42,10 @@ class SpoolUnusableError(ConfigurationError):
     """A folder of the spool can't be made, read or written."""
 
 
+class SpoolMissingError(SpoolerError):
+    """There is no spool where the configuration says, so nobody can say what is in it."""
+
+
 class SpoolLockedError(SpoolerError):
     """Another processor works on this spool."""
 

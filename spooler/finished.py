@@ -84,11 +84,9 @@ class FinishedIds:
             try:
                 self._all_days = self._spool.days()
                 for day in self._days_in_window():
-                    for entry in self._spool.entries(State.DONE, day):
-                        name = entry.name
-                        if name.endswith(SUFFIX):
-                            self._insert(name, day)
-                            count += 1
+                    for entry in self._spool.notifications(State.DONE, day):
+                        self._insert(entry.name, day)
+                        count += 1
             except OSError:
                 # What was read isn't all: the next who asks has it read again.
                 self._days, self._seen_ns = before, _NEVER

@@ -3,7 +3,7 @@
 Owns: the paths, listing a folder, reading a body and a log. Nothing here changes anything but `listing`'s
 lock, which orders it with the receivers.
 Promises: what is no regular file is never followed or waited for. A pass over a folder keeps no list of it,
-unless it is a `listing`.
+unless it is a `listing`. A folder in `done/` whose name is no day's is somebody's own: nobody looks into it.
 Does not promise: that a file is still there when its name is used.
 """
 
@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,7 +22,7 @@ from spooler import durable, history, latest
 from spooler.clock import Clock, SystemClock
 from spooler.config import MOST_BODY_BYTES
 from spooler.foremost import Foremost
-from spooler.name import HIDDEN, Name, has_pattern, identify, is_notification, log_name, stamp, stamp_of
+from spooler.name import Name, has_pattern, identify, is_notification, log_name, stamp, stamp_of
 from spooler.notification import Notification
 from spooler.state import ACTIVE, State
 from spooler.units import format_size
@@ -89,13 +89,13 @@ class WebhookFolders:
         return self.clock.now().date().isoformat()
 
     def days(self) -> list[str]:
-        """Return the names of the folders in `done/`, oldest first. Raises: OSError."""
+        """Return the names of the days' folders in `done/`, oldest first. Raises: OSError."""
         try:
             with os.scandir(self.folder(State.DONE)) as entries:
                 found = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
         except FileNotFoundError:
             return []
-        return sorted(day for day in found if not day.startswith(HIDDEN))
+        return sorted(filter(_is_day, found))
 
     def days_of(self, state: State) -> list[str]:
         """Return what `day` may be in a state; empty in all but `done/`. Raises: OSError."""
@@ -215,6 +215,14 @@ class WebhookFolders:
     def due(self, file_name: str) -> float:
         """Return when a file in `retry/` is due, in seconds of the epoch. Raises: OSError."""
         return self.path(State.RETRY, file_name).lstat().st_mtime
+
+
+def _is_day(name: str) -> bool:
+    """Say whether a folder's name is a day's, as `WebhookFolders.today` writes it."""
+    try:
+        return date.fromisoformat(name).isoformat() == name  # there are other ways to write one
+    except ValueError:  # the 31st of February
+        return False
 
 
 def is_there(path: str) -> bool:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 
-from spooler.folders import WebhookFolders, is_one
+from spooler.folders import Place, WebhookFolders, is_one
 from spooler.name import LOG_SUFFIX, stamp, stamp_of
 from spooler.state import ACTIVE, State
 
@@ -38,13 +38,21 @@ class Inventory:
     failures_today: int
 
 
-def take(folders: WebhookFolders) -> Inventory:
-    """Count everything, in one pass over every folder. Raises: OSError if a folder can't be read."""
+def take(folders: WebhookFolders, unreadable: Callable[[Place, OSError], None] | None = None) -> Inventory:
+    """Count everything, in one pass over every folder. Raises: OSError if a folder can't be read.
+
+    unreadable: is told of a day of `done/` that can't be read; the rest is counted all the same.
+    """
     tallies = {state: _Tally(folders.clock.now() - _LATELY) for state in State}
     for state in ACTIVE:
         tallies[state].add(folders.notifications(state), partial(_age, folders, state))
     for day in folders.days():
-        tallies[State.DONE].add(folders.notifications(State.DONE, day))
+        try:
+            tallies[State.DONE].add(folders.notifications(State.DONE, day))
+        except OSError as error:
+            if unreadable is None:
+                raise
+            unreadable(Place(folders, State.DONE, "", day), error)
     failures = _Failures(folders)
     tallies[State.FAILED].add(failures)
     tallies[State.REJECTED].add(folders.notifications(State.REJECTED))
@@ -56,11 +64,6 @@ def take(folders: WebhookFolders) -> Inventory:
         received_lately=sum(tally.lately for tally in received),
         failures_today=failures.today,
     )
-
-
-def count(folders: WebhookFolders, state: State) -> int:
-    """Return how many notifications are in a state. Raises: OSError if a folder can't be read."""
-    return sum(1 for day in folders.days_of(state) for _entry in folders.notifications(state, day))
 
 
 def oldest_waiting(folders: WebhookFolders) -> datetime | None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from spooler import durable, free_name, history
-from spooler.folders import PAUSED
+from spooler.folders import PAUSED, is_one
 from spooler.name import LOG_SUFFIX, Name, log_name
 from spooler.spool import WebhookSpool, bring_log
 from spooler.state import State
@@ -52,16 +52,17 @@ class PersonsSpool(WebhookSpool):
         """Settle a notification as done without any more runs. Raises: FileNotFoundError (gone), OSError."""
         with self.alone():
             text = f"dropped, by {self.who}: no script is run any more"
+            day = self.today  # once, for midnight may come in between
             if state is State.RETRY:
                 # RACE: the processor may claim it at any instant; so its log is left alone until it is ours.
-                name = self._move("drop", state, file_name, day=self.today)
+                name = self._move("drop", state, file_name, day=day)
                 # CRASH: it is dropped, and nothing says by whom.
-                self._note(self.path(State.DONE, name, self.today), text, sync=True)
+                self._note(self.path(State.DONE, name, day), text, sync=True)
             else:
                 path = self._source("drop", state, file_name)
                 self._note(path, text, sync=True)
-                name = self._move_log_first(path, self._target("drop", self.today), file_name)
-                durable.sync_folder(self.folder(State.DONE) / self.today)
+                name = self._move_log_first(path, self._target("drop", day), file_name)
+                durable.sync_folder(self.folder(State.DONE) / day)
             now = time.time_ns()
             os.utime(self.folder(State.DONE), ns=(now, now))  # by this `spooler.finished` knows to look again
             return name
@@ -85,7 +86,7 @@ class PersonsSpool(WebhookSpool):
         with self.alone():
             for entry in self.entries(State.DONE, day):
                 if not entry.is_dir(follow_symlinks=False):
-                    removed += entry.name.endswith(".json")
+                    removed += is_one(entry)
                     Path(entry).unlink(missing_ok=True)
             with suppress(FileNotFoundError):
                 (self.folder(State.DONE) / day).rmdir()

@@ -7,6 +7,8 @@ Does not promise: to be alone on the spool; whoever starts it holds the lock.
 Logs: its start and its end.
 """
 
+import errno
+import os
 import random
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -98,7 +100,12 @@ class Processor:
             spool.sweep_litter(_TRIED)
             finished.load()
         except OSError as error:
-            raise SpoolUnusableError(f"{spool.base}: can't be read: {error.strerror}") from None
+            # A day of done/ too is needed: repeats are told by what is in it.
+            remedy = "; give that user the folder (chown, chmod u+rwx)" if error.errno == errno.EACCES else ""
+            raise SpoolUnusableError(
+                f"{error.filename or spool.base}: can't be read by user id {os.geteuid()}: "
+                f"{error.strerror}{remedy}"
+            ) from None
         keeper = Keeper(runner, WorkFolders(spool.folder(State.PROCESSING)))
         self._keepers.append(keeper)
         attempt = Attempt(webhook, spool, runner, self._stop, keeper)

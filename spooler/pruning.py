@@ -6,7 +6,6 @@ named. Nothing is removed here.
 Does not promise: anything about files in `done/` that are in no day's folder; people put them there.
 """
 
-import re
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -14,11 +13,10 @@ from datetime import UTC, datetime, timedelta
 from spooler import history
 from spooler.folders import Place, WebhookFolders
 from spooler.name import LOG_SUFFIX, SUFFIX
-from spooler.selection import Filter, select
+from spooler.selection import Filter, Unreadable, select
 from spooler.state import State
 from spooler.units import Keep
 
-_DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _DAY_LENGTH = timedelta(days=1)
 
 
@@ -27,18 +25,32 @@ def days(folders: WebhookFolders, keep: Keep) -> list[str]:
     return [day for day in _days_that_are_over(folders) if _is_past(folders, _end(day), keep)]
 
 
-def empty_days(folders: WebhookFolders) -> list[str]:
+def empty_days(folders: WebhookFolders, unreadable: Unreadable) -> list[str]:
     """Return the days that are over and whose folders are empty. Raises: OSError."""
-    return [day for day in _days_that_are_over(folders) if not any(folders.entries(State.DONE, day))]
+    found = []
+    for day in _days_that_are_over(folders):
+        try:
+            if not any(folders.entries(State.DONE, day)):
+                found.append(day)
+        except OSError as error:
+            unreadable(Place(folders, State.DONE, "", day), error)
+    return found
 
 
-def files(folders: WebhookFolders, state: State, keep: Keep) -> Iterator[Place]:
-    """Yield what needn't be kept of `failed/` or `rejected/`, oldest first. Raises: OSError."""
-    for place in select(folders, state, Filter()):
-        with suppress(FileNotFoundError):
+def files(folders: WebhookFolders, state: State, keep: Keep, unreadable: Unreadable) -> Iterator[Place]:
+    """Yield what needn't be kept of `failed/` or `rejected/`, oldest first.
+
+    unreadable: is told of those of which nobody can say when they failed, which so are kept.
+    """
+    for place in select(folders, state, Filter(), unreadable):
+        try:
             # It was received before it failed, and its name is looked at sooner than its log.
             if _is_past(folders, place.received(), keep) and _is_past(folders, _settled(place), keep):
                 yield place
+        except FileNotFoundError:
+            continue  # RACE: it moved on
+        except OSError as error:
+            unreadable(place, error)
 
 
 def logs(folders: WebhookFolders, state: State, keep: Keep) -> Iterator[str]:
@@ -47,7 +59,7 @@ def logs(folders: WebhookFolders, state: State, keep: Keep) -> Iterator[str]:
         if entry.name.endswith(LOG_SUFFIX) and entry.is_file(follow_symlinks=False):
             file = folders.path(state, entry.name.removesuffix(LOG_SUFFIX) + SUFFIX)
             with suppress(FileNotFoundError):
-                written = datetime.fromtimestamp(entry.stat(follow_symlinks=False).st_mtime, UTC)
+                written = folders.written(state, entry.name)
                 if _is_past(folders, written, keep) and not file.exists():
                     yield entry.name
 
@@ -60,15 +72,12 @@ def _settled(place: Place) -> datetime:
 
 
 def _days_that_are_over(folders: WebhookFolders) -> list[str]:
-    return [day for day in folders.days() if day < folders.today and _DAY.fullmatch(day) and _end(day)]
+    return [day for day in folders.days() if day < folders.today]
 
 
-def _end(day: str) -> datetime | None:
-    try:
-        return datetime.fromisoformat(day).replace(tzinfo=UTC) + _DAY_LENGTH
-    except ValueError:  # the 31st of February
-        return None
+def _end(day: str) -> datetime:
+    return datetime.fromisoformat(day).replace(tzinfo=UTC) + _DAY_LENGTH
 
 
-def _is_past(folders: WebhookFolders, moment: datetime | None, keep: Keep) -> bool:
-    return moment is not None and (folders.clock.now() - moment).total_seconds() >= keep
+def _is_past(folders: WebhookFolders, moment: datetime, keep: Keep) -> bool:
+    return (folders.clock.now() - moment).total_seconds() >= keep

@@ -7,6 +7,7 @@ Does not promise: that a file is still there when its turn comes.
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -20,6 +21,9 @@ from spooler.state import State
 _SLICE = 100_000  # a million names would take 140 MB, and each slice costs a pass over the folder
 _NAME_BYTES = 255
 _SHOWN = 3  # of ambiguous ids, in the message
+
+# Is told of what can't be read, and so is passed over: a notification, or a folder, whose place has no name.
+Unreadable = Callable[[Place, OSError], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,28 +55,44 @@ class Filter:
 
 
 def select(
-    folders: WebhookFolders,
-    state: State,
-    wanted: Filter,
-    unreadable: Callable[[Place, OSError], None] | None = None,
+    folders: WebhookFolders, state: State, wanted: Filter, unreadable: Unreadable | None = None
 ) -> Iterator[Place]:
     """Yield the notifications of a state that are wanted, oldest first.
 
-    unreadable: is told of each that can't be read, and so is passed over; without it that ends the pass.
-    Raises: OSError.
+    unreadable: without it, what can't be read ends the pass. Raises: OSError.
     """
-    for day in folders.days_of(state):
-        for name in _in_order(folders, state, day):
-            place = Place(folders, state, name, day)
-            try:
-                if wanted.admits(place):
-                    yield place
-            except FileNotFoundError:
-                continue  # RACE: it moved on
-            except OSError as error:
-                if unreadable is None:
-                    raise
-                unreadable(place, error)
+    for folder in _folders(folders, state, unreadable):
+        with _passing_over(folder, unreadable):
+            for name in _in_order(folders, state, folder.day):
+                place = Place(folders, state, name, folder.day)
+                try:
+                    if wanted.admits(place):
+                        yield place
+                except FileNotFoundError:
+                    continue  # RACE: it moved on
+                except OSError as error:
+                    if unreadable is None:
+                        raise
+                    unreadable(place, error)
+
+
+@contextmanager
+def _passing_over(place: Place, unreadable: Unreadable | None) -> Iterator[None]:
+    """Go on after what can't be read, if somebody is to be told of it. Raises: OSError, if nobody is."""
+    try:
+        yield
+    except OSError as error:
+        if unreadable is None:
+            raise
+        unreadable(place, error)
+
+
+def _folders(folders: WebhookFolders, state: State, unreadable: Unreadable | None) -> list[Place]:
+    """Return the places of a state's folders, which have no name; of `done/` each day's. Raises: OSError."""
+    days: list[str] = []
+    with _passing_over(Place(folders, state, ""), unreadable):
+        days = folders.days_of(state)
+    return [Place(folders, state, "", day) for day in days]
 
 
 def _in_order(folders: WebhookFolders, state: State, day: str) -> Iterator[str]:
@@ -129,24 +149,28 @@ class Sought:
 
 
 def seek(
-    all_folders: Sequence[WebhookFolders], states: Sequence[State], texts: Iterable[str]
+    all_folders: Sequence[WebhookFolders],
+    states: Sequence[State],
+    texts: Iterable[str],
+    unreadable: Unreadable | None = None,
 ) -> list[Sought]:
     """Look for IDs, or beginnings of them, or names or paths of files, in one pass over the states' folders.
 
-    Raises: OSError.
+    unreadable: without it, a folder that can't be read ends the pass. Raises: OSError.
     """
     sought = {text: Sought(text) for text in texts}
     beginnings = {text: one for text, one in sought.items() if not _is_file(text)}
     for text, one in sought.items():
         if _is_file(text):
-            one.found = _find_file(all_folders, states, text)
+            one.found = _find_file(all_folders, states, text, unreadable)
     lengths = sorted({len(text) for text in beginnings})
     for folders in all_folders if beginnings else ():
         for state in states:
-            for day in folders.days_of(state):
-                for entry in folders.notifications(state, day):
-                    place = Place(folders, state, entry.name, day)
-                    _note(place, identifier(place), lengths, beginnings)
+            for folder in _folders(folders, state, unreadable):
+                with _passing_over(folder, unreadable):
+                    for entry in folders.notifications(state, folder.day):
+                        place = Place(folders, state, entry.name, folder.day)
+                        _note(place, identifier(place), lengths, beginnings)
     return list(sought.values())
 
 
@@ -179,23 +203,30 @@ def _is_file(text: str) -> bool:
 
 
 def _find_file(
-    all_folders: Sequence[WebhookFolders], states: Sequence[State], text: str
+    all_folders: Sequence[WebhookFolders],
+    states: Sequence[State],
+    text: str,
+    unreadable: Unreadable | None,
 ) -> dict[tuple[str, str], list[Place]]:
-    given = Path(text)
-    file_name = given.name.removesuffix(LOG_SUFFIX).removesuffix(SUFFIX) + SUFFIX
+    file_name = Path(text).name.removesuffix(LOG_SUFFIX).removesuffix(SUFFIX) + SUFFIX
     found: dict[tuple[str, str], list[Place]] = {}
     if "\0" in text or len(os.fsencode(file_name)) > _NAME_BYTES:
         return found  # no file can have such a name
     for folders in all_folders:
         for state in states:
-            for day in folders.days_of(state):
-                place = Place(folders, state, file_name, day)
-                path = place.path
-                if not path.is_file() or path.is_symlink():
-                    continue
-                if "/" not in text or _is_one_folder(path.parent, given.parent):
-                    found[(folders.webhook, str(path))] = [place]
+            for folder in _folders(folders, state, unreadable):
+                place = folder._replace(file_name=file_name)
+                with _passing_over(folder, unreadable):
+                    if _is_meant(place.path, text):
+                        found[(folders.webhook, str(place.path))] = [place]
     return found
+
+
+def _is_meant(path: Path, text: str) -> bool:
+    """Say whether there is such a file, and a text names it, by its folder too if it tells one."""
+    if not path.is_file() or path.is_symlink():
+        return False
+    return "/" not in text or _is_one_folder(path.parent, Path(text).parent)
 
 
 def _is_one_folder(one: Path, other: Path) -> bool:

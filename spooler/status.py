@@ -4,14 +4,14 @@ Owns: the members of `status --json`.
 Promises: it is read off the folders alone; no service has to run.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from spooler import history, inventory
 from spooler.config import Configuration
-from spooler.folders import WebhookFolders
+from spooler.folders import Place, WebhookFolders
 from spooler.inventory import Inventory
 from spooler.room import Room
 
@@ -53,9 +53,20 @@ class WebhookStatus:
         }
 
 
-def of_webhooks(configuration: Configuration, all_folders: Iterable[WebhookFolders]) -> list[WebhookStatus]:
-    """Look at each webhook. Raises: OSError if a folder can't be read."""
-    return [_look(configuration, folders) for folders in all_folders]
+def of_webhook(
+    configuration: Configuration, folders: WebhookFolders, unreadable: Callable[[Place, OSError], None]
+) -> WebhookStatus:
+    """Look at a webhook. Raises: OSError if a folder can't be read.
+
+    unreadable: is told of a day of `done/` that can't be; what is in it isn't counted.
+    """
+    scripts = configuration.webhooks[folders.webhook].processors
+    paused = folders.paused
+    held = (
+        "paused" if paused else "" if scripts.is_dir() else f"the folder of scripts, {scripts}, doesn't exist"
+    )
+    found = inventory.take(folders, unreadable)
+    return WebhookStatus(folders.webhook, folders.clock.now(), paused, held, found)
 
 
 def of_disk(configuration: Configuration) -> dict[str, Any]:
@@ -67,12 +78,3 @@ def of_disk(configuration: Configuration) -> dict[str, Any]:
         "min_free_bytes": int(limit),
         "shortage": room.shortage(limit) or None,
     }
-
-
-def _look(configuration: Configuration, folders: WebhookFolders) -> WebhookStatus:
-    scripts = configuration.webhooks[folders.webhook].processors
-    paused = folders.paused
-    held = (
-        "paused" if paused else "" if scripts.is_dir() else f"the folder of scripts, {scripts}, doesn't exist"
-    )
-    return WebhookStatus(folders.webhook, folders.clock.now(), paused, held, inventory.take(folders))

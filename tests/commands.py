@@ -4,9 +4,11 @@ Owns: running a command to its end, notifications put where a processor would ha
 of what is printed as JSON.
 """
 
+import importlib
 import io
 import json
 import os
+import pkgutil
 import pty
 import subprocess
 import sys
@@ -20,10 +22,11 @@ from typing import Any
 import jsonschema
 from conftest import FakeClock
 
-from spooler import history
+from spooler import cli, history
 from spooler.cli import main
 from spooler.history import Line
 from spooler.name import Name
+from spooler.owner import acting_for
 from spooler.person import PersonsSpool
 from spooler.state import State
 
@@ -116,6 +119,15 @@ def in_process(arguments: Sequence[str], *, given: bytes = b"") -> Ended:
     finally:
         sys.stdin = kept
     return Ended(int(status), out.getvalue().decode(), err.getvalue().decode())
+
+
+def as_its_owner(spool: PersonsSpool, config: Path, *arguments: str) -> Ended:
+    """Run a command as the user whom a spool was given to."""
+    for module in pkgutil.iter_modules(cli.__path__, "spooler.cli."):
+        importlib.import_module(module.name)  # that user needn't be able to
+    in_process(["list", "done", "--config", str(config)])  # nor what is loaded when it is first needed
+    with acting_for(spool.base):
+        return in_process([*arguments, "--config", str(config)])
 
 
 def on_a_terminal(config: Path, *arguments: str, typed: str) -> Ended:

@@ -141,6 +141,12 @@ def leaves_no_process() -> Iterator[None]:
     assert not left
 
 
+def give_to_nobody(folder: Path) -> None:
+    """Give a folder and what is in it to a user without rights, whom root's commands then act for."""
+    for place in (folder, *folder.rglob("*")):
+        os.chown(place, NOBODY, NOBODY)
+
+
 def leave_mark(processing: Path, file_name: str, mark: Mark) -> None:
     """Leave a mark behind, as a crash does while a script runs."""
     seat = Seat(processing, secrets.randbits(32))

@@ -1789,6 +1789,73 @@ MUTATIONS = (
         ("test_recovery.py::test_what_was_put_back_and_whose_log_could_not_follow_holds_up_nothing",),
     ),
     Mutation(
+        TRUE,
+        "what is dropped as midnight comes is noted in the wrong day",
+        "person.py",
+        (("self.path(State.DONE, name, day), text", "self.path(State.DONE, name, self.today), text"),),
+        ("test_person.py::test_what_is_dropped_at_midnight_is_noted_and_synced_where_it_went[1-retry]",),
+    ),
+    Mutation(
+        TRUE,
+        "more is said to be removed than notifications were",
+        "person.py",
+        (("removed += is_one(entry)", "removed += 1"),),
+        ("test_cli_prune.py::test_as_many_are_removed_as_were_said_to_be",),
+    ),
+    Mutation(
+        TRUE,
+        "any folder in done/ is taken for a day's, and stops a webhook if it can't be read",
+        "folders.py",
+        (("sorted(filter(_is_day, found))", "sorted(found)"),),
+        (
+            "test_folders.py::test_the_days_are_the_folders_in_done_that_are_named_so_oldest_first",
+            "test_processor.py::test_only_a_day_s_folder_in_done_has_to_be_readable_and_it_is_named",
+        ),
+    ),
+    Mutation(
+        CLEAR,
+        "a day of done/ that the service can't read isn't told of",
+        "check.py",
+        (("        closed += _closed(", "        _closed("),),
+        ("test_check.py::test_what_root_asks_is_answered_for_the_user_who_owns_the_spool",),
+    ),
+    Mutation(
+        TRUE,
+        "an ID isn't looked for behind a day that can't be read, and nobody is told",
+        "selection.py",
+        (
+            (
+                "                with _passing_over(folder, unreadable):\n                    for entry",
+                "                with _passing_over(folder, lambda *_: None):\n                    for entry",
+            ),
+        ),
+        (
+            "test_selection.py::test_a_day_that_cannot_be_read_is_told_and_hides_no_other[command3-id        id-failed]",
+        ),
+    ),
+    Mutation(
+        TRUE,
+        "one log that can't be read keeps everything from being pruned",
+        "pruning.py",
+        (
+            (
+                "        except OSError as error:\n            unreadable(place, error)\n",
+                "",
+            ),
+        ),
+        ("test_cli_prune.py::test_what_cannot_be_read_is_told_once_and_left_and_all_others_go",),
+    ),
+    Mutation(
+        TRUE,
+        "a spool that isn't there is taken for an empty one",
+        "cli/scope.py",
+        (("    if not configuration.spool.exists():\n", "    if False:\n"),),
+        tuple(
+            f"test_cli.py::test_a_spool_that_is_not_there_is_told_and_not_taken_for_an_empty_one[{command}]"
+            for command in ("status", "list failed", "resume", "readmit", "prune --yes")
+        ),
+    ),
+    Mutation(
         PROMPT,
         "a watchdog that is shorter than the shipped units' isn't heeded",
         "supervisor.py",

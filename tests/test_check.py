@@ -155,8 +155,14 @@ def test_what_root_asks_is_answered_for_the_user_who_owns_the_spool(
     wrong = texts(look(path), Verdict.WRONG)
     assert f"{key}: can't be read by nobody (" in wrong
     assert f"{script}: ignored, because nobody may not run it" in wrong
-    assert f"{spool.folder(State.FAILED)}: can't be written by nobody (" in wrong
+    assert f"{spool.folder(State.FAILED)}: can't be read and written by nobody (" in wrong
     assert wrong.count("\n") == 2
+    for name in ("2020-01-02", spool.today, "old"):
+        (spool.folder(State.DONE) / name).mkdir(0o700)
+    wrong = texts(look(path), Verdict.WRONG)
+    for name in ("2020-01-02", spool.today):
+        assert f"{spool.folder(State.DONE) / name}: can't be read and written by nobody (" in wrong
+    assert wrong.count("\n") == 4
 
     open_to_all.chmod(0o700)
     wrong = texts(look(path), Verdict.WRONG)

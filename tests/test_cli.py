@@ -80,6 +80,44 @@ def test_where_standard_input_is_closed_nothing_is_read_and_nobody_is_asked(
     assert len(list(spool.folder(State.FAILED).glob("*.json"))) == 2
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *(
+            ["status"],
+            ["status", "--json"],
+            ["list", "failed"],
+            ["show", "a"],
+            ["retry", "--all"],
+            ["drop", "a"],
+        ),
+        *(["pause"], ["resume"], ["readmit"], ["prune", "--yes"], ["prune", "--dry-run"]),
+    ],
+    ids=" ".join,
+)
+def test_a_spool_that_is_not_there_is_told_and_not_taken_for_an_empty_one(
+    arguments: list[str], tmp_path: Path
+) -> None:
+    config = write_config(tmp_path)
+    ended = run(*arguments, folder=tmp_path)
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr == (
+        f"spooler: {tmp_path}/spool: the spool's folder doesn't exist: mount it, or start the services once, "
+        f"or correct `spool` in {config}\n"
+    )
+    assert not (tmp_path / "spool").exists()
+
+
+@pytest.mark.parametrize("arguments", [["status"], ["list", "failed"], ["resume"], ["readmit"], ["prune"]])
+def test_a_webhook_that_was_just_added_holds_nothing_and_that_is_no_error(
+    arguments: list[str], tmp_path: Path
+) -> None:
+    write_config(tmp_path, webhooks=["crm", "shop"])
+    make_spool(tmp_path / "spooler.toml")
+    ended = run(*arguments, folder=tmp_path)
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
 def test_the_version_is_told() -> None:
     assert run("--version").stdout == f"spooler, version {__version__}\n"
 

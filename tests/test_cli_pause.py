@@ -30,12 +30,6 @@ def test_an_unknown_webhook_is_told_with_the_known_ones(config: Path) -> None:
     assert "there is no webhook 'x'; the configuration has: crm, shop" in ended.err
 
 
-def test_where_there_is_no_spool_yet_it_says_so(config: Path) -> None:
-    ended = spooler(config, "pause", "crm")
-    assert (ended.status, ended.err.count("\n")) == (1, 1)
-    assert f"{config.parent}/spool/crm: can't be paused: No such file or directory" in ended.err
-
-
 def test_a_running_processor_is_held_and_goes_on(tmp_path: Path) -> None:
     site = make_site(tmp_path / "site")
     with running(site, "process") as service:

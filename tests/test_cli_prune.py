@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from commands import make_spool, on_a_terminal, put, run_line, spooler
-from conftest import tree, write_config
+from commands import as_its_owner, make_spool, on_a_terminal, put, run_line, spooler
+from conftest import give_to_nobody, tree, write_config
 from running_service import make_body, make_site, post, running, wait_until
 
 from spooler import history
@@ -105,6 +105,53 @@ def test_what_a_person_made_in_done_is_left(config: Path, spool: PersonsSpool) -
     assert {path.name for path in spool.folder(State.DONE).iterdir()} == {
         *("2026-02-31", "kept", "20200101", "2020-01-01")
     }
+
+
+def test_as_many_are_removed_as_were_said_to_be(config: Path, spool: PersonsSpool) -> None:
+    put(spool, State.DONE, day="2020-01-01")
+    folder = spool.folder(State.DONE) / "2020-01-01"
+    (folder / ".hidden.json").touch()
+    (folder / "link.json").symlink_to("nowhere")
+    os.mkfifo(folder / "pipe.json")
+    assert spooler(config, "prune", "--dry-run").out == (
+        "would be done: remove 1 notification (crm: 1 of done/)\n"
+    )
+    assert spooler(config, "prune", "--yes").out == "1 notification removed\n"
+    assert spool.days() == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make files that others can't read")
+def test_what_cannot_be_read_is_told_once_and_left_and_all_others_go(open_to_all: Path) -> None:
+    config = write_config(open_to_all, RETENTION)
+    spool = make_spool(config)
+    put(spool, State.DONE, "done", day="2020-01-01")
+    day = put(spool, State.DONE, "in a closed day", day="2020-01-02").parent
+    for identifier in ("a", "roots", "folder", "z"):
+        lines = [] if identifier == "folder" else at(11 * DAY)
+        path = put(spool, State.FAILED, identifier, age=11 * DAY, lines=lines)
+        if identifier == "roots":
+            roots = path.with_suffix(".log")
+        if identifier == "folder":
+            folder = path.with_suffix(".log")
+            folder.mkdir()
+    put(spool, State.REJECTED, "x", age=11 * DAY)
+    give_to_nobody(spool.root)
+    os.chown(roots, 0, 0)
+    for place in (roots, day):
+        place.chmod(0o600 if place is roots else 0)
+    told = {
+        f"spooler: {day}: can't be read: Permission denied",
+        f"spooler: {roots}: can't be read: Permission denied",
+        f"spooler: {folder}: can't be read: is no regular file",
+    }
+    dry = as_its_owner(spool, config, "prune", "--dry-run")
+    assert (dry.status, sorted(dry.err.splitlines())) == (1, sorted(told))
+    text = "remove 4 notifications (crm: 1 of done/; crm: 2 of failed/; crm: 1 of rejected/)"
+    assert dry.out == f"would be done: {text}\n"
+    ended = as_its_owner(spool, config, "prune", "--yes")
+    assert (ended.status, sorted(ended.err.splitlines())) == (1, sorted(told))
+    assert ended.out == "4 notifications removed\n"
+    assert left(spool) == {"in a closed day", "roots", "folder"}
 
 
 def test_on_a_terminal_it_asks(config: Path, spool: PersonsSpool) -> None:

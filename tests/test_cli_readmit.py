@@ -154,6 +154,7 @@ def test_client_certificates_count_as_they_do_for_the_receiver(tmp_path: Path) -
 
 def test_a_missing_key_is_an_error_of_the_configuration(site: Site) -> None:
     site.key_file.write_text("no key")
+    site.spool.mkdir()
     ended = spooler(site.config_file, "readmit")
     assert (ended.status, ended.err.count("\n")) == (78, 1)
 

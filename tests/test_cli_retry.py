@@ -113,6 +113,7 @@ def test_ids_come_from_standard_input_too(config: Path, spool: PersonsSpool) -> 
 @pytest.mark.parametrize(
     "wrong", [["retry"], ["retry", "a", "--all"], ["retry", "a", "--type", "t"], ["retry", ""]]
 )
+@pytest.mark.usefixtures("spool")
 def test_a_mistake_is_one_line_and_ends_with_2(config: Path, wrong: list[str]) -> None:
     ended = spooler(config, *wrong)
     assert (ended.status, ended.out, ended.err.count("\n")) == (2, "", 1)

@@ -24,6 +24,7 @@ def config(tmp_path: Path) -> Path:
 
 
 def test_before_the_first_start_everything_is_nothing_and_nothing_is_made(config: Path) -> None:
+    (config.parent / "spool").mkdir()  # as `init` and `install` make it
     ended = spooler(config, "status", "--json")
     (found,) = ended.lines(STATUS)
     assert (ended.status, ended.err) == (0, "")
@@ -37,7 +38,7 @@ def test_before_the_first_start_everything_is_nothing_and_nothing_is_made(config
         "paused": False,
         "held": None,
     }
-    assert not (config.parent / "spool").exists()
+    assert list((config.parent / "spool").iterdir()) == []
 
 
 def test_each_webhook_is_told_with_counts_ages_and_what_holds_it(config: Path) -> None:
@@ -69,6 +70,7 @@ def test_each_webhook_is_told_with_counts_ages_and_what_holds_it(config: Path) -
 
 def test_a_missing_folder_of_scripts_is_said_to_hold_the_webhook_back(config: Path) -> None:
     (config.parent / "processors").rmdir()
+    make_spool(config)
     (found,) = spooler(config, "status", "--json").lines(STATUS)
     assert found["webhooks"]["shop"]["held"].endswith("processors, doesn't exist")
 

@@ -120,6 +120,18 @@ def test_the_days_that_the_window_does_not_reach_are_not_read(spool: WholeSpool,
     assert FinishedIds(spool, 3 * DAY).load() == 2
 
 
+def test_what_is_no_regular_file_is_no_original_and_is_not_waited_for(
+    spool: WholeSpool, clock: FakeClock
+) -> None:
+    done = finish(spool, None, name_of(spool))
+    done.rename(done.with_suffix(".saved"))
+    os.mkfifo(done)
+    clock.advance(60)
+    finished = FinishedIds(spool, DAY)
+    assert finished.load() == 0
+    assert finished.original(name_of(spool)) is None
+
+
 def test_a_test_is_no_original(spool: WholeSpool, clock: FakeClock) -> None:
     finished = FinishedIds(spool, DAY)
     finish(spool, finished, name_of(spool), TEST)

@@ -25,9 +25,19 @@ def test_folders_that_are_not_there_hold_nothing(tmp_path: Path) -> None:
     )
 
 
-def test_the_days_are_the_folders_in_done_oldest_first(make_spool: MakeSpool) -> None:
+def test_the_days_are_the_folders_in_done_that_are_named_so_oldest_first(make_spool: MakeSpool) -> None:
     spool = make_spool()
-    for name in ("2026-11-23", "2026-11-02", ".hidden"):
+    other = (
+        ".hidden",
+        "lost+found",
+        "old",
+        "20261123",
+        "2026-W47-1",
+        "2026-02-30",
+        "2026-11-23T00",
+        "\udcff",
+    )
+    for name in ("2026-11-23", "2026-11-02", *other):
         (spool.folder(State.DONE) / name).mkdir()
     (spool.folder(State.DONE) / "a-file").touch()
     (spool.folder(State.DONE) / "2026-11-24").symlink_to("2026-11-23")

@@ -3,13 +3,14 @@
 import os
 import threading
 from collections.abc import Callable
+from datetime import UTC, datetime
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import pytest
 from commands import make_spool, put, run_line
-from conftest import durable_calls, write_config
+from conftest import FakeClock, durable_calls, write_config
 
 from spooler import durable, history
 from spooler.claiming import ProcessorsSpool
@@ -27,6 +28,20 @@ MOVED: dict[str, Callable[[PersonsSpool, State, str], str]] = {
     "readmit": lambda spool, _state, name: spool.readmit(name, Name(spool.clock.now(), "proper", "t")),
 }
 LEGAL = [(verb, state) for verb in MOVED for state in State if state in MOVES[verb].sources]
+
+
+class EndOfDay(FakeClock):
+    """The last moment of a day, until it was looked at so many times; then the next day."""
+
+    def __init__(self, looks: int) -> None:
+        super().__init__(datetime(2026, 11, 23, 23, 59, 59, tzinfo=UTC))
+        self._looks = looks
+
+    def now(self) -> datetime:
+        if self._looks == 0:
+            self.advance(60)
+        self._looks -= 1
+        return super().now()
 
 
 @pytest.fixture
@@ -241,6 +256,21 @@ def test_a_readmitted_body_is_synced_before_it_moves_and_its_folder_after(spool:
         name = spool.readmit(path.name, Name(spool.clock.now(), "a", "t"))
     moved = calls.index(("rename", str(spool.path(IN, name))))
     assert calls.index(("sync", str(path))) < moved < calls.index(("sync", str(spool.folder(IN))))
+
+
+@pytest.mark.parametrize("source", [FAILED, RETRY])
+@pytest.mark.parametrize("looks", range(1, 4))
+def test_what_is_dropped_at_midnight_is_noted_and_synced_where_it_went(
+    tmp_path: Path, source: State, looks: int
+) -> None:
+    path = put(make_spool(write_config(tmp_path)), source)
+    clock = EndOfDay(looks)
+    spool = PersonsSpool(tmp_path / "spool", "crm", clock, who="anna")
+    with durable_calls() as calls:
+        name = spool.drop(source, path.name)
+    (day,) = spool.days()
+    assert [line["note"].split(":")[0] for line in spool.log_lines(DONE, name, day)] == ["dropped, by anna"]
+    assert ("sync", str(spool.folder(DONE) / day)) in calls
 
 
 def test_a_pruned_day_is_gone_but_what_is_no_file_stays(spool: PersonsSpool) -> None:

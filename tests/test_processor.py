@@ -19,8 +19,10 @@ from pathlib import Path
 import pytest
 import structlog
 from conftest import (
+    NOBODY,
     FakeClock,
     full_disk,
+    give_to_nobody,
     no_more_descriptors,
     no_more_threads,
     tree,
@@ -38,6 +40,7 @@ from spooler.lock import ProcessorLock
 from spooler.name import log_name
 from spooler.notification import Notification
 from spooler.outcome import Outcome
+from spooler.owner import acting_for
 from spooler.processor import Processor
 from spooler.state import State
 from spooler.turn import Settled, Turn
@@ -806,6 +809,29 @@ def test_a_spool_that_cannot_be_used_is_told_before_anything_runs(tmp_path: Path
     (tmp_path / "spool").touch()
     with pytest.raises(SpoolUnusableError, match="Not a directory"):
         Processor(config.load(path))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make folders that others can't read")
+def test_only_a_day_s_folder_in_done_has_to_be_readable_and_it_is_named(open_to_all: Path) -> None:
+    path = write_config(open_to_all)
+    spool = WholeSpool(open_to_all / "spool", "crm")
+    spool.prepare()
+    give_to_nobody(spool.root)
+    (spool.folder(DONE) / "old").mkdir(0o700)
+    (spool.folder(DONE) / "lost+found").mkdir(0o700)
+    day = spool.folder(DONE) / spool.today
+    name = spool.store(b"{}", Notification.read(b"{}"))
+    os.chown(spool.path(IN, name), NOBODY, NOBODY)
+    with acting_for(spool.root):
+        with processing(path):
+            wait_until(lambda: settled(spool) == 1)
+        day.chmod(0o000)
+        with pytest.raises(SpoolUnusableError) as raised:
+            Processor(config.load(path))
+    assert str(raised.value) == (
+        f"{day}: can't be read by user id {NOBODY}: Permission denied; "
+        "give that user the folder (chown, chmod u+rwx)"
+    )
 
 
 # The command.

@@ -1,5 +1,7 @@
 """What needn't be kept, to the second."""
 
+import os
+import tempfile
 from datetime import UTC, datetime, timedelta
 from math import inf
 from pathlib import Path
@@ -9,6 +11,7 @@ from commands import put
 from conftest import FakeClock
 
 from spooler import pruning
+from spooler.cli import moving
 from spooler.person import PersonsSpool
 from spooler.state import State
 from spooler.units import Keep
@@ -49,10 +52,22 @@ def test_a_file_is_past_when_its_last_line_is(spool: PersonsSpool, clock: FakeCl
     path = put(
         spool, state, age=3600, lines=[{"at": (NOON - timedelta(seconds=50)).isoformat(), "note": "x"}]
     )
-    assert list(pruning.files(spool, state, Keep(60))) == []
+    assert list(pruning.files(spool, state, Keep(60), moving.Unreadable())) == []
     clock.advance(10)
-    assert [place.file_name for place in pruning.files(spool, state, Keep(60))] == [path.name]
-    assert list(pruning.files(spool, state, Keep(inf))) == []
+    assert [place.file_name for place in pruning.files(spool, state, Keep(60), moving.Unreadable())] == [
+        path.name
+    ]
+    assert list(pruning.files(spool, state, Keep(inf), moving.Unreadable())) == []
+
+
+def test_a_log_from_a_year_that_is_none_is_no_obstacle(clock: FakeClock) -> None:
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as memory:  # it knows dates that Python doesn't
+        spool = PersonsSpool(Path(memory), "crm", clock)
+        spool.prepare()
+        for name, seconds in (("odd.log", 9e12), ("old.log", 0.0)):
+            spool.path(State.FAILED, name).touch()
+            os.utime(spool.path(State.FAILED, name), (seconds, seconds))
+        assert list(pruning.logs(spool, State.FAILED, Keep(60))) == ["old.log"]
 
 
 def test_a_log_is_kept_as_long_as_its_file_is_there(spool: PersonsSpool, clock: FakeClock) -> None:

@@ -40,6 +40,7 @@ def config(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("command", ["status", "check", "metrics", "--help", "list --help", "list failed"])
 def test_a_command_that_reads_ends_in_order(config: Path, command: str) -> None:
+    make_spool(config)
     assert unread(config, *command.split()) == 0
 
 

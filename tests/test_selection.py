@@ -5,14 +5,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from commands import make_spool, put
-from conftest import write_config
+from commands import as_its_owner, make_spool, put
+from conftest import give_to_nobody, write_config
 from hypothesis import given
 from hypothesis import strategies as st
 
 from spooler import selection
 from spooler.folders import Place
 from spooler.notification import Notification
+from spooler.owner import acting_for
 from spooler.person import PersonsSpool
 from spooler.selection import Filter, Sought, seek, select
 from spooler.state import State
@@ -127,6 +128,59 @@ def test_a_file_that_a_person_named_is_found_by_the_id_in_its_body(spool: Person
     whole, short, digest = seek([spool], list(State), ["abc-1", "abc", Notification.read(b"{").id])
     for found, path in ((whole, named), (short, named), (digest, broken)):
         assert [place.path for place in found.places] == [path]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make folders that others can't read")
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        (["list", "done", "--json"], '"id": "id-done"'),
+        (["status", "--json"], '"done": 1, "failed": 1'),
+        (["show", "id-done"], "id        id-done"),
+        (["show", "id-failed"], "id        id-failed"),
+        (["retry", "id-done", "--done"], "back in incoming/"),
+        (["retry", "--all", "--done"], "1 notification back in incoming/"),
+    ],
+)
+def test_a_day_that_cannot_be_read_is_told_and_hides_no_other(
+    open_to_all: Path, command: Sequence[str], says: str
+) -> None:
+    config = write_config(open_to_all)
+    spool = make_spool(config)
+    for state in (State.DONE, State.FAILED):
+        put(spool, state, f"id-{state}")
+    day = put(spool, State.DONE, "closed", day="2026-01-02").parent
+    give_to_nobody(spool.root)
+    day.chmod(0o000)
+    ended = as_its_owner(spool, config, *command)
+    assert (ended.status, ended.err) == (1, f"spooler: {day}: can't be read: Permission denied\n")
+    assert says in ended.out
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make folders that others can't read")
+@pytest.mark.parametrize("closed", ["done", "its day"])
+def test_a_folder_that_cannot_be_read_ends_the_pass_only_if_nobody_is_told(
+    open_to_all: Path, closed: str
+) -> None:
+    spool = make_spool(write_config(open_to_all))
+    path = put(spool, State.DONE)
+    give_to_nobody(spool.root)
+    folder = spool.folder(State.DONE) if closed == "done" else path.parent
+    folder.chmod(0o000)
+    told: list[Path] = []
+
+    def tell(place: Place, _error: OSError) -> None:
+        told.append(place.path)
+
+    with acting_for(spool.base):
+        assert list(select(spool, State.DONE, Filter(), tell)) == []
+        for text in ("id-1", path.name):
+            assert seek([spool], [State.DONE], [text], tell)[0].problem
+            with pytest.raises(PermissionError):
+                seek([spool], [State.DONE], [text])
+        with pytest.raises(PermissionError):
+            list(select(spool, State.DONE, Filter()))
+    assert told == [folder] * 3
 
 
 def test_what_cannot_be_read_is_told_and_the_rest_is_selected(spool: PersonsSpool) -> None:

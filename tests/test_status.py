@@ -7,6 +7,7 @@ from commands import make_spool, put
 from conftest import write_config
 
 from spooler import config, status
+from spooler.cli import moving
 from spooler.state import State
 
 
@@ -14,10 +15,10 @@ def test_ages_count_from_the_look_and_a_clock_that_was_set_back_makes_none_negat
     path = write_config(tmp_path)
     spool = make_spool(path)
     put(spool, State.INCOMING, age=90.5)
-    (one,) = status.of_webhooks(config.load(path), [spool])
+    one = status.of_webhook(config.load(path), spool, moving.Unreadable())
     assert (one.oldest_seconds, one.last_received_seconds) == (90.5, 90.5)
     put(spool, State.DONE, age=-timedelta(hours=1).total_seconds())
-    (one,) = status.of_webhooks(config.load(path), [spool])
+    one = status.of_webhook(config.load(path), spool, moving.Unreadable())
     assert one.last_received_seconds == 0.0
 
 

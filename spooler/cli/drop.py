@@ -31,9 +31,10 @@ def command(ids: tuple[str, ...], webhook: str | None, dry_run: bool, yes: bool,
       spooler drop 7c1f4a52
     """
     spools = scope.spools(configuration.load(config), webhook)
-    sought = moving.seek(spools, [State.FAILED, State.RETRY], moving.read_ids(ids))
+    unreadable = moving.Unreadable()
+    sought = moving.seek(spools, [State.FAILED, State.RETRY], moving.read_ids(ids), unreadable)
     places = moving.places(sought)
-    missed = Exit.FAILED if any(one.problem for one in sought) else Exit.OK
+    missed = Exit.FAILED if any(one.problem for one in sought) else unreadable.status
     many = len(places) > 1 and "-" in ids
     text = f"{asking.count(len(places))} to {State.DONE}/, without any more runs"
     if not places or not asking.is_meant(text, yes=yes, dry_run=dry_run, ask=many):

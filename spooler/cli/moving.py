@@ -38,8 +38,13 @@ class Unreadable:
         self.status = Exit.FAILED
         if place.path not in self._told:
             self._told.add(place.path)
-            culprit = place.path.parent / (error.filename or place.file_name)  # it may be the log
+            # It may be the log; and where the place has no name, it is a folder.
+            culprit = place.path.parent / error.filename if error.filename else place.path
             complain(f"{culprit}: can't be read: {error.strerror}")
+
+    def knows(self, place: Place) -> bool:
+        """Say whether it has told of this one."""
+        return place.path in self._told
 
 
 def read_ids(given: Sequence[str]) -> list[str]:
@@ -56,13 +61,17 @@ def read_ids(given: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(texts))
 
 
-def seek(spools: Sequence[PersonsSpool], states: Sequence[State], texts: Sequence[str]) -> list[Sought]:
+def seek(
+    spools: Sequence[PersonsSpool], states: Sequence[State], texts: Sequence[str], unreadable: Unreadable
+) -> list[Sought]:
     """Look for IDs in these states; tell of each that isn't there where it is instead."""
-    sought = selection.seek(spools, states, texts)
+    sought = selection.seek(spools, states, texts, unreadable)
     missing = [one.text for one in sought if not one.found]
     if missing:
         others = [state for state in State if state not in states]
-        elsewhere = {one.text: one for one in selection.seek(spools, others, missing) if one.places}
+        elsewhere = {
+            one.text: one for one in selection.seek(spools, others, missing, unreadable) if one.places
+        }
         for one in sought:
             if not one.found:
                 found = elsewhere.get(one.text)

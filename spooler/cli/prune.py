@@ -11,6 +11,7 @@ from spooler.cli.options import config_option, dry_run_option, webhook_option, y
 from spooler.cli.telling import say
 from spooler.config import Retention
 from spooler.errors import Exit
+from spooler.folders import Place
 from spooler.owner import acting_for
 from spooler.person import PersonsSpool
 from spooler.state import State
@@ -37,7 +38,8 @@ def command(webhook: str | None, dry_run: bool, yes: bool, config: Path | None) 
     loaded = configuration.load(config)
     status = Exit.OK
     spools = scope.spools(loaded, webhook)
-    counted = [(spool, _count(spool, loaded.retention)) for spool in spools]
+    unreadable = moving.Unreadable()
+    counted = [(spool, _count(spool, loaded.retention, unreadable)) for spool in spools]
     total = sum(sum(counts.values()) for _spool, counts in counted)
     parts = [
         f"{spool.webhook}: {number:,} of {state}/"
@@ -48,52 +50,70 @@ def command(webhook: str | None, dry_run: bool, yes: bool, config: Path | None) 
     if total:
         text = f"remove {asking.count(total)} ({'; '.join(parts)})"
         if not asking.is_meant(text, yes=yes, dry_run=dry_run, ask=total > 1):
-            return Exit.OK
+            return unreadable.status
     elif dry_run:
         say("nothing is old enough to be removed")
-        return Exit.OK
+        return unreadable.status
     removed = 0
     for spool in spools:
         if spool.base.exists():
             with acting_for(spool.base):
-                removed_here, status_here = _prune(spool, loaded.retention, total)
+                removed_here, status_here = _prune(spool, loaded.retention, total, unreadable)
             removed += removed_here
             status = max(status, status_here)
     say(f"{asking.count(removed)} removed")
-    return status
+    return max(status, unreadable.status)
 
 
 def _keep(retention: Retention) -> dict[State, Keep]:
     return {State.DONE: retention.done, State.FAILED: retention.failed, State.REJECTED: retention.rejected}
 
 
-def _count(spool: PersonsSpool, retention: Retention) -> dict[State, int]:
+def _count(spool: PersonsSpool, retention: Retention, unreadable: moving.Unreadable) -> dict[State, int]:
     keep = _keep(retention)
-    days = pruning.days(spool, keep[State.DONE])
-    counts = {State.DONE: sum(1 for day in days for _one in spool.notifications(State.DONE, day))}
+    counts = dict.fromkeys(keep, 0)
+    for day in pruning.days(spool, keep[State.DONE]):
+        try:
+            counts[State.DONE] += sum(1 for _one in spool.notifications(State.DONE, day))
+        except OSError as error:
+            unreadable(Place(spool, State.DONE, "", day), error)
     for state in _BY_FILE:
-        counts[state] = sum(1 for _place in pruning.files(spool, state, keep[state]))
+        counts[state] = sum(1 for _place in pruning.files(spool, state, keep[state], unreadable))
     return counts
 
 
-def _prune(spool: PersonsSpool, retention: Retention, total: int) -> tuple[int, Exit]:
+def _prune(
+    spool: PersonsSpool, retention: Retention, total: int, unreadable: moving.Unreadable
+) -> tuple[int, Exit]:
     """Remove what needn't be kept of one webhook; return how many notifications, and the exit status."""
     keep = _keep(retention)
     removed, status = 0, Exit.OK
-    for day in dict.fromkeys([*pruning.days(spool, keep[State.DONE]), *pruning.empty_days(spool)]):
+    empty = pruning.empty_days(spool, unreadable)
+    for day in dict.fromkeys([*pruning.days(spool, keep[State.DONE]), *empty]):
         try:
             removed += spool.prune_day(day)
         except OSError as error:  # a folder that a person made in it
-            moving.complain(f"{spool.folder(State.DONE) / day}: can't be removed: {error.strerror}")
+            _tell(Place(spool, State.DONE, "", day), error, unreadable)
             status = Exit.FAILED
     for state in _BY_FILE:
-        for place in asking.progress(pruning.files(spool, state, keep[state]), total, f"{state}/"):
+        for place in asking.progress(
+            pruning.files(spool, state, keep[state], unreadable), total, f"{state}/"
+        ):
             try:
                 spool.forget(state, place.file_name)
                 removed += 1
             except OSError as error:
                 moving.complain(f"{place.path}: can't be removed: {error.strerror}")
                 status = Exit.FAILED
-        for log in list(pruning.logs(spool, state, keep[state])):
-            spool.prune_log(state, log)
+        try:
+            for log in list(pruning.logs(spool, state, keep[state])):
+                spool.prune_log(state, log)
+        except OSError as error:  # whatever is wrong with one of them is wrong with the folder
+            _tell(Place(spool, state, ""), error, unreadable)
+            status = Exit.FAILED
     return removed, status
+
+
+def _tell(folder: Place, error: OSError, unreadable: moving.Unreadable) -> None:
+    if not unreadable.knows(folder):
+        moving.complain(f"{error.filename or folder.path}: can't be removed: {error.strerror}")

@@ -66,9 +66,10 @@ def command(
     state = State.DONE if done else State.FAILED
     if all_:
         return _retry_all(spools, state, Filter(type_, since), yes=yes, dry_run=dry_run)
-    sought = moving.seek(spools, [state], moving.read_ids(ids))
+    unreadable = moving.Unreadable()
+    sought = moving.seek(spools, [state], moving.read_ids(ids), unreadable)
     places = moving.places(sought)
-    missed = Exit.FAILED if any(one.problem for one in sought) else Exit.OK
+    missed = Exit.FAILED if any(one.problem for one in sought) else unreadable.status
     many = len(places) > 1 and "-" in ids
     if not places or not asking.is_meant(_text(len(places), state), yes=yes, dry_run=dry_run, ask=many):
         return missed

@@ -35,8 +35,8 @@ def command(what: str, with_body: bool, webhook: str | None, as_json: bool, conf
       spooler show 7c1f4a52 --json | jq .body -r | jq .
     """
     spools = scope.spools(configuration.load(config), webhook)
-    sought = moving.seek(spools, list(State), moving.read_ids([what]))
     unreadable = moving.Unreadable()
+    sought = moving.seek(spools, list(State), moving.read_ids([what]), unreadable)
     status = Exit.FAILED if any(one.problem for one in sought) else Exit.OK
     for number, place in enumerate(moving.places(sought)):
         try:

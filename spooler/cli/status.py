@@ -29,12 +29,14 @@ def command(as_json: bool, config: Path | None) -> int:
     loaded = configuration.load(config)
     webhooks: list[WebhookStatus] = []
     ended = Exit.OK
+    unreadable = moving.Unreadable()
     for spool in scope.spools(loaded):
         try:
-            webhooks += status.of_webhooks(loaded, [spool])
+            webhooks.append(status.of_webhook(loaded, spool, unreadable))
         except OSError as error:
             moving.complain(f"{error.filename or spool.base}: {error.strerror}")
             ended = Exit.FAILED
+    ended = max(ended, unreadable.status)
     disk = status.of_disk(loaded)
     if as_json:
         members = {"webhooks": {one.webhook: one.as_json() for one in webhooks}, "disk": disk}

@@ -18,11 +18,11 @@ from spooler.confinement import Confinement
 from spooler.listening import Listener, bind, listen
 from spooler.lock import ProcessorLock
 from spooler.log import get_logger
-from spooler.notify import ServiceManager
 from spooler.processor import Processor
 from spooler.pulse import Pulse
 from spooler.receiver import Receiver
 from spooler.server import Server
+from spooler.service_manager import ServiceManager
 from spooler.shared_measures import Sharing
 from spooler.spool import WebhookSpool
 from spooler.supervisor import Child, Supervisor, hold_signals, release_signals

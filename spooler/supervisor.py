@@ -20,8 +20,8 @@ from dataclasses import dataclass
 
 from spooler.errors import Exit, SpoolerError
 from spooler.log import get_logger
-from spooler.notify import ServiceManager
 from spooler.pulse import Pulse, make, total
+from spooler.service_manager import ServiceManager
 
 _PR_SET_PDEATHSIG = 1
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)

@@ -1860,7 +1860,7 @@ MUTATIONS = (
         "a watchdog that is shorter than the shipped units' isn't heeded",
         "supervisor.py",
         (("min(_LOOK_SECONDS, self._manager.beat_within_seconds)", "_LOOK_SECONDS"),),
-        ("test_notify.py::test_a_watchdog_that_an_administrator_made_short_is_heeded",),
+        ("test_service_manager.py::test_a_watchdog_that_an_administrator_made_short_is_heeded",),
     ),
     Mutation(
         PROMPT,

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from running_service import OTHER_KEY, PATIENCE_SECONDS, make_body, make_site, post, run_to_the_end, running
 
-from spooler.notify import ServiceManager
+from spooler.service_manager import ServiceManager
 
 
 class Manager:

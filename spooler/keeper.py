@@ -96,7 +96,7 @@ class Keeper:
     def end_waiting(self) -> None:
         """End all that wait, and keep no further one; they are waited for in `close`."""
         self._keeps = False
-        self._end_where(lambda _kept: _STOP, at_once=True)
+        self._end_where(lambda _kept: _STOP)
 
     def close(self) -> None:
         """End all that wait; return when nothing of them is left. No script may be running any more."""
@@ -166,7 +166,7 @@ class Keeper:
             if self._keeps and not reason:
                 self._waiting.append(kept)
                 return
-        self._end(kept, reason or _STOP, at_once=not self._keeps)
+        self._end(kept, reason or _STOP)
 
     def _why_to_end(self, kept: _Kept, now: float) -> str:
         if kept.living.has_exited:
@@ -175,21 +175,21 @@ class Keeper:
             return _CHANGED
         return "nothing to do" if now - kept.waits_since >= self._idle_seconds else ""
 
-    def _end_where(self, why: Callable[[_Kept], str], *, at_once: bool = False) -> None:
+    def _end_where(self, why: Callable[[_Kept], str]) -> None:
         """End those that wait and that there is a reason for."""
         with self._lock:
             over = [(kept, reason) for kept in self._waiting if (reason := why(kept))]
             for kept, _reason in over:
                 self._waiting.remove(kept)
         for kept, reason in over:
-            self._end(kept, reason, at_once=at_once)
+            self._end(kept, reason)
 
-    def _end(self, kept: _Kept, reason: str, *, at_once: bool = False) -> None:
+    def _end(self, kept: _Kept, reason: str) -> None:
         """End one that has nothing in hand, in a thread of its own: it may take its time."""
 
         def end() -> None:
             try:
-                _tell(kept, reason, self._runner.dismiss(kept.living, at_once=at_once))
+                _tell(kept, reason, self._runner.dismiss(kept.living))
             finally:
                 self.folders.take_back(kept.folder)
 

@@ -53,6 +53,11 @@ class Living:
         return os.waitid(os.P_PID, self.process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
     @property
+    def has_work(self) -> bool:
+        """Whether it has a notification in hand."""
+        return self.idle_since is None
+
+    @property
     def listens_to(self) -> set[int]:
         """The descriptor by which a status may come."""
         return {self.channel.fileno()} if self.channel is not None and self.channel.is_open else set()

@@ -67,7 +67,9 @@ class Runner:
         stop_after_seconds: float = STOP_AFTER_SECONDS,
         kill_after_seconds: float = KILL_AFTER_SECONDS,
     ) -> None:
-        """stop_after_seconds: until SIGTERM, when spooler stops. kill_after_seconds: from then to SIGKILL."""
+        """stop_after_seconds: until SIGTERM, when spooler stops. kill_after_seconds: from then to SIGKILL;
+        and, for what has nothing in hand, from the end of its channel to SIGTERM.
+        """
         self._stop = stop
         self._stop_after_seconds = stop_after_seconds
         self._kill_after_seconds = kill_after_seconds
@@ -129,12 +131,12 @@ class Runner:
             raise NeverSawError(run, has_exited=not living.was_refused)
         return run
 
-    def dismiss(self, living: Living, *, at_once: bool = False) -> Run:
-        """End a script that has nothing in hand. at_once: without being left time to do so by itself."""
+    def dismiss(self, living: Living) -> Run:
+        """End a script that has nothing in hand, which is left time to do so by itself before SIGTERM."""
         if living.channel is not None:
             living.channel.end()
         living.began = time.monotonic()
-        return self.attend(living, 0.0 if at_once else self._kill_after_seconds)
+        return self.attend(living, self._kill_after_seconds)
 
     def reap(self) -> None:
         """Wait for the orphans of scripts that stay alive, as far as they have ended."""
@@ -214,8 +216,9 @@ class Runner:
                     watched.remove(output.fileno())
                 if self._stop.fileno() in ready:
                     watched.remove(self._stop.fileno())
-                    if ended_by is None and now + self._stop_after_seconds < deadline:
-                        reason, deadline = "interrupted", now + self._stop_after_seconds
+                    stop_at = now + self._stop_after_seconds
+                    if ended_by is None and living.has_work and stop_at < deadline:
+                        reason, deadline = "interrupted", stop_at
                 elif now >= deadline and ended_by is None:
                     _signal_group(process.pid, signal.SIGTERM)
                     ended_by = reason

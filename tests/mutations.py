@@ -1664,6 +1664,29 @@ MUTATIONS = (
         ("test_staying_alive.py::test_a_stop_ends_one_that_waits_and_does_not_leave_by_itself",),
     ),
     Mutation(
+        ALIVE,
+        "one that is to end gets SIGTERM at once",
+        "scripts.py",
+        (
+            (
+                "        return self.attend(living, self._kill_after_seconds)\n",
+                "        return self.attend(living, 0.0)\n",
+            ),
+        ),
+        (
+            "test_keeper.py::test_one_that_waits_has_its_time_to_clean_up_when_spooler_stops",
+            "test_keeper.py::test_one_that_answers_when_spooler_stops_has_its_time_to_clean_up",
+            "test_staying_alive.py::test_a_stop_leaves_one_that_waits_its_time_to_clean_up",
+        ),
+    ),
+    Mutation(
+        ALIVE,
+        "a stop interrupts one that has nothing in hand",
+        "scripts.py",
+        ((" and living.has_work and ", " and "),),
+        ("test_keeper.py::test_one_that_waits_has_its_time_to_clean_up_when_spooler_stops",),
+    ),
+    Mutation(
         ONCE,
         "one that stayed alive outlives a crash, and works on",
         "recovery.py",

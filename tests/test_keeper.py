@@ -462,14 +462,42 @@ def test_half_a_status_is_waited_on(hasty: Home) -> None:
 # When spooler stops.
 
 
-def test_one_that_waits_is_ended_at_once_when_spooler_stops(home: Home) -> None:
+# It tells which came first, the end of the channel or SIGTERM.
+CLEANS_UP = "trap 'echo signal; exit 1' TERM; answer 0; read line <&$SPOOLER_FD; sleep 0.3; echo cleaned"
+
+
+def test_one_that_waits_has_its_time_to_clean_up_when_spooler_stops(home: Home) -> None:
+    assert home.give(home.script(CLEANS_UP)).exit == 0
+    home.stop.request()
+    with structlog.testing.capture_logs() as logged:
+        close(home)
+    assert [(line["reason"], line["exit"], line["output"]) for line in logged] == [
+        ("spooler stops", 0, "cleaned\n")
+    ]
+
+
+def test_one_that_answers_when_spooler_stops_has_its_time_to_clean_up(tmp_path: Path) -> None:
+    home = Home(tmp_path, stop_after_seconds=PATIENCE)
+    script = home.script(f"touch {tmp_path}/begun; sleep 0.3; {CLEANS_UP}")
+    with ThreadPoolExecutor(1) as pool, structlog.testing.capture_logs() as logged:
+        running = pool.submit(home.give, script)
+        wait_until((tmp_path / "begun").exists)
+        home.stop.request()
+        home.keeper.end_waiting()
+        assert running.result().exit == 0
+        close(home)
+    assert [(line["exit"], line["output"]) for line in logged] == [(0, "cleaned\n")]
+
+
+def test_one_that_does_not_heed_the_end_of_its_channel_gets_a_signal(tmp_path: Path) -> None:
+    home = Home(tmp_path, kill_after_seconds=1.0)
     script = home.script("trap 'echo \"ended\"; exit' TERM; echo $$; answer 0; while :; do sleep 0.01; done")
     process = int(home.give(script).output)
     home.stop.request()
     with structlog.testing.capture_logs() as logged:
-        home.keeper.close()
+        close(home)
     assert not is_alive(process)
-    assert [line["reason"] for line in logged] == ["spooler stops"]
+    assert [(line["reason"], line["exit"]) for line in logged] == [("spooler stops", "timeout")]
     assert logged[0]["output"].endswith("ended\n")
 
 

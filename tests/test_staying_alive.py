@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -222,6 +223,19 @@ def test_a_stop_ends_one_that_waits_and_does_not_leave_by_itself(site: Site) -> 
     with running(site, "process") as service:
         settled(site, 1)
         stop(service)
+
+
+def test_a_stop_leaves_one_that_waits_its_time_to_clean_up(site: Site) -> None:
+    loop(site, "time.sleep(0.5)\nprint('cleaned up', file=journal)\n")
+    store(site, 1)
+    with running(site, "process") as service:
+        settled(site, 1)
+        started = time.monotonic()
+        assert service.stop() == 0
+        assert time.monotonic() - started < 5
+        (line,) = [line for line in service.log().splitlines() if "script dismissed" in line]
+    assert journal(site)[-1] == ["cleaned", "up"]
+    assert "timeout" not in line
 
 
 def kill(service: Service) -> None:

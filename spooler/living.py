@@ -74,9 +74,13 @@ class Living:
 
 
 class NeverSawError(Exception):
-    """A script never read of a notification. `run` tells how it ended, `has_exited` if it did so unasked."""
+    """A script never read of a notification. `run` tells how it ended, `has_exited` if it did so unasked.
 
-    def __init__(self, run: Run, *, has_exited: bool) -> None:
+    is_stuck: it was left the whole time limit to read of it.
+    """
+
+    def __init__(self, run: Run, *, has_exited: bool, is_stuck: bool = False) -> None:
         super().__init__()
         self.run = run
         self.has_exited = has_exited
+        self.is_stuck = is_stuck

@@ -127,8 +127,9 @@ class Runner:
             has_exited = living.has_exited
             raise NeverSawError(self.dismiss(living), has_exited=has_exited)
         run = self.attend(living, timeout_seconds)
-        if living.never_saw and run.exit not in {"timeout", "interrupted"}:
-            raise NeverSawError(run, has_exited=not living.was_refused)
+        if living.never_saw and run.exit != "interrupted":
+            is_stuck = run.exit == "timeout"
+            raise NeverSawError(run, has_exited=not (living.was_refused or is_stuck), is_stuck=is_stuck)
         return run
 
     def dismiss(self, living: Living) -> Run:

@@ -1577,11 +1577,28 @@ MUTATIONS = (
         "keeper.py",
         (
             (
-                "                _tell(kept, _BY_ITSELF if error.has_exited else _ASTRAY, error.run)\n",
+                "                _tell(kept, _why_unseen(error), error.run)\n",
                 "                return error.run\n",
             ),
         ),
         ("test_keeper.py::test_its_end_while_it_waits_costs_nothing[exit 3]",),
+    ),
+    Mutation(
+        ALIVE,
+        "one that was stuck while it waited is the next one's failed attempt",
+        "scripts.py",
+        (('run.exit != "interrupted":\n', 'run.exit not in {"timeout", "interrupted"}:\n'),),
+        (
+            "test_keeper.py::"
+            "test_one_that_is_stuck_while_it_waits_is_ended_and_the_next_given_to_a_new_one[stopped]",
+        ),
+    ),
+    Mutation(
+        ALIVE,
+        "a notification waits for one after the other of those that are stuck",
+        "keeper.py",
+        (("                if error.is_stuck:\n", "                if False:\n"),),
+        ("test_keeper.py::test_of_several_that_are_stuck_a_notification_waits_for_one_alone",),
     ),
     Mutation(
         ALIVE,

@@ -446,12 +446,48 @@ def test_one_that_stops_itself_is_killed(hasty: Home) -> None:
     assert [hasty.give(script, timeout_seconds=QUICK).exit for _ in range(2)] == [0, "timeout"]
 
 
-def test_one_that_has_stopped_itself_while_it_waits_has_not_read_of_the_next(hasty: Home) -> None:
-    script = hasty.script("answer 0; kill -STOP $$; await; next 0")
+STUCK = {"stopped": "kill -STOP $$", "became another": "exec sleep 60", "deaf": "trap '' TERM; sleep 60"}
+
+
+@pytest.mark.parametrize("stuck", STUCK.values(), ids=STUCK)
+def test_one_that_is_stuck_while_it_waits_is_ended_and_the_next_given_to_a_new_one(
+    hasty: Home, stuck: str
+) -> None:
+    script = hasty.script(f"echo $id; [ $id = 1 ] || exit 7; answer 0; {stuck}")
     assert hasty.give(script).exit == 0
-    run = hasty.give(script, timeout_seconds=QUICK)
-    assert run.exit == "timeout"
-    assert run.output == "spooler: it ended before it had read of this notification\n"
+    with structlog.testing.capture_logs() as logged:
+        run = hasty.give(script, timeout_seconds=QUICK)
+    assert (run.exit, run.output) == (7, "2\n")
+    assert [(line["reason"], line["exit"], line["output"]) for line in logged] == [
+        (
+            "it didn't read of the next within the time limit",
+            "timeout",
+            "spooler: it ended before it had read of this notification\n",
+        )
+    ]
+
+
+def test_of_several_that_are_stuck_a_notification_waits_for_one_alone(hasty: Home) -> None:
+    text = f"[ $id -le 3 ] || exit 7; touch {hasty.folder}/$id; while ! [ -e {hasty.folder}/go ]; do :; done"
+    script = hasty.script(f"{text}; answer 0; kill -STOP $$")
+    with ThreadPoolExecutor(3) as pool:
+        first = [pool.submit(hasty.give, script) for _ in range(3)]
+        wait_until(lambda: all((hasty.folder / name).exists() for name in "123"))
+        (hasty.folder / "go").touch()
+        assert [run.result().exit for run in first] == [0, 0, 0]
+    with structlog.testing.capture_logs() as logged:
+        assert hasty.give(script, timeout_seconds=QUICK).exit == 7
+    assert len(logged) == 1
+
+
+def test_one_that_is_slow_after_its_answer_has_the_time_limit_to_read_of_the_next(home: Home) -> None:
+    script = home.script("while :; do echo $$; answer 0; sleep 0.5; await; done")
+    assert len(set(outputs(home, script, 3))) == 1
+
+
+def test_one_that_has_read_of_a_notification_runs_into_the_time_limit_with_it(hasty: Home) -> None:
+    script = hasty.script("next 0; exec sleep 60")
+    assert [hasty.give(script, timeout_seconds=QUICK).exit for _ in range(2)] == [0, "timeout"]
 
 
 def test_half_a_status_is_waited_on(hasty: Home) -> None:

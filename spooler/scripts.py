@@ -123,6 +123,7 @@ class Runner:
         assert living.channel is not None  # noqa: S101 - without one it had ended
         living.began, living.idle_since = time.monotonic(), None
         told = {name: value for name, value in environment.items() if name.startswith(_PREFIX)}
+        told[VARIABLE] = living.environment[VARIABLE]
         if not (living.channel.is_quiet and living.channel.tell(environment[OWNER_VARIABLE], told)):
             has_exited = living.has_exited
             raise NeverSawError(self.dismiss(living), has_exited=has_exited)

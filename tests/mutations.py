@@ -1602,6 +1602,13 @@ MUTATIONS = (
     ),
     Mutation(
         ALIVE,
+        "who takes its variables from the line loses the channel",
+        "scripts.py",
+        (("        told[VARIABLE] = living.environment[VARIABLE]\n", ""),),
+        ("test_keeper.py::test_the_next_one_is_told_with_all_variables",),
+    ),
+    Mutation(
+        ALIVE,
         "a changed file is served by the process of the old one",
         "keeper.py",
         (

@@ -177,9 +177,11 @@ def test_a_status_is_that_of_the_notification_in_hand(home: Home) -> None:
 def test_the_next_one_is_told_with_all_variables(home: Home) -> None:
     script = home.script(
         f"#!{sys.executable} -S\nimport os\nfd = int(os.environ['SPOOLER_FD'])\n"
-        "while True:\n    os.write(fd, b'0\\n')\n    print(os.read(fd, 65536).decode(), flush=True)\n"
+        "print(fd, flush=True)\nline = True\n"
+        "while line:\n    os.write(fd, b'0\\n')\n    line = os.read(fd, 65536)\n"
+        "    print(line.decode(), flush=True)\n"
     )
-    home.give(script)
+    channel = home.give(script).output.strip()
     given = home.give(script, SPOOLER_TYPE="t", SPOOLER_CONTACT="", SPOOLER_ATTEMPT="3", OTHER="x\ny")
     assert json.loads(given.output) == {
         "file": f"{home.processing}/2.json",
@@ -189,6 +191,7 @@ def test_the_next_one_is_told_with_all_variables(home: Home) -> None:
             "SPOOLER_TYPE": "t",
             "SPOOLER_CONTACT": "",
             "SPOOLER_ATTEMPT": "3",
+            "SPOOLER_FD": channel,
         },
     }
 

@@ -147,7 +147,7 @@ class Keeper:
                 )
             )
         with self._lock:
-            for kept in self._waiting:
+            for kept in reversed(self._waiting):  # what is more than needed gets none, and ends
                 if kept.script == script:
                     self._waiting.remove(kept)
                     return kept

@@ -1643,6 +1643,13 @@ MUTATIONS = (
     ),
     Mutation(
         ALIVE,
+        "those that wait take turns, and a surplus never ends",
+        "keeper.py",
+        (("in reversed(self._waiting):", "in self._waiting:"),),
+        ("test_keeper.py::test_the_one_that_answered_last_goes_on_so_that_a_surplus_ends",),
+    ),
+    Mutation(
+        ALIVE,
         "what is printed before the answer may stand in the next one's log",
         "scripts.py",
         (

@@ -301,6 +301,26 @@ def test_after_so_long_without_any_it_is_ended(tmp_path: Path) -> None:
     assert IDLE_SECONDS == 300
 
 
+def test_the_one_that_answered_last_goes_on_so_that_a_surplus_ends(tmp_path: Path) -> None:
+    home = Home(tmp_path, idle_seconds=0.5)
+    slow = f"[ $id = 1 ] && touch {tmp_path}/begun && while ! [ -e {tmp_path}/go ]; do sleep 0.01; done"
+    script = home.script(f"while :; do echo $$; {slow}; next 0; done")
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(home.give, script)
+        wait_until((tmp_path / "begun").exists)
+        surplus = int(home.give(script).output)
+        (tmp_path / "go").touch()
+        last = first.result().output
+    assert set(outputs(home, script, 3)) == {last}
+
+    def gives_and_looks() -> bool:
+        assert home.give(script).output == last
+        return home.looks()
+
+    wait_until(lambda: gives_and_looks() and not is_alive(surplus))
+    close(home)
+
+
 def test_a_changed_file_is_served_by_a_new_process_and_the_old_one_has_left_before(home: Home) -> None:
     text = f"trap 'sleep 0.2; echo left >> {home.folder}/journal' EXIT; while :; do echo old; next 0; done"
     script = home.script(text)

@@ -16,11 +16,12 @@ from spooler.output import Output
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """How a run of a script ended."""
+    """How a run of a script ended. was_refused: spooler killed it, for what it told was no status."""
 
     exit: Exit
     seconds: float
     output: str
+    was_refused: bool = False
 
 
 @dataclass(slots=True, eq=False)

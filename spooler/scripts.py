@@ -116,7 +116,7 @@ class Runner:
             self._end_at_once(living, "a defect")
             raise
         living.idle_since = children.ticks_now()
-        return Run(status, time.monotonic() - living.began, living.output.take())
+        return Run(status, time.monotonic() - living.began, living.output.take(), living.was_refused)
 
     def go_on(self, living: Living, environment: Mapping[str, str], timeout_seconds: float) -> Run:
         """Give a script the next notification, and attend to it. Raises: NeverSawError."""

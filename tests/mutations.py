@@ -1683,6 +1683,13 @@ MUTATIONS = (
     ),
     Mutation(
         ALIVE,
+        "one that told what is no status was killed by a signal, as the folders tell it",
+        "scripts.py",
+        ((", living.output.take(), living.was_refused)\n", ", living.output.take())\n"),),
+        ("test_staying_alive.py::test_what_is_no_status_is_given_up_with_words_that_say_so",),
+    ),
+    Mutation(
+        ALIVE,
         "those that wait outlive the processor",
         "processor.py",
         (
@@ -1781,6 +1788,13 @@ MUTATIONS = (
         "script.py",
         ((" or not notification._was_looked_at", ""),),
         ("test_script.py::test_what_takes_them_all_before_it_looks_at_any_gets_one_and_answers_by_its_exit",),
+    ),
+    Mutation(
+        ALIVE,
+        "a second loop over notifications() gets the first one again, without its body",
+        "script.py",
+        (("    if _begun:\n", "    if False:\n"),),
+        ("test_script.py::test_a_second_loop_is_a_clear_error_and_answers_for_none",),
     ),
     Mutation(
         ALIVE,

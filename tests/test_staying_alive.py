@@ -192,6 +192,17 @@ def test_a_death_in_hand_is_a_failed_attempt(site: Site) -> None:
     assert [run["exit"] for run in runs(site, "failed")] == ["killed"] * 3
 
 
+def test_what_is_no_status_is_given_up_with_words_that_say_so(site: Site) -> None:
+    site.script("#!/bin/bash\necho done >&$SPOOLER_FD; sleep 60", "10-flood")
+    store(site, 1)
+    with running(site, "process") as service:
+        settled(site, 1)
+        stop(service)
+    (log,) = [path.with_suffix(".log") for path in site.files("failed")]
+    note = json.loads(log.read_text().splitlines()[-1])["note"]
+    assert "10-flood was ended because it wrote to SPOOLER_FD what isn't one status" in note
+
+
 def test_a_changed_script_counts_from_the_next_notification_on(site: Site) -> None:
     loop(site)
     store(site, 1, 2)

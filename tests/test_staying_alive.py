@@ -349,6 +349,35 @@ def test_the_example_in_php_is_an_ordinary_script_where_nobody_hears_it(site: Si
     assert (ended.returncode, ended.stdout) == (0, b"t of contact 7, attempt 1\n")
 
 
+@pytest.mark.skipif(not shutil.which("jq"), reason="needs jq")
+def test_the_example_in_bash_stays_alive(site: Site) -> None:
+    text = PROCESSORS.partition("<!-- bash -->\n```bash\n")[2].partition("```")[0]
+    archive = site.root / "archive"
+    archive.mkdir()
+    begun = f'ARCHIVE={archive}\necho "$$ x" >> {site.root}/journal\nwhile'
+    site.script(text.replace("while", begun, 1))
+    store(site, *range(1, 6))
+    with running(site, "process") as service:
+        settled(site, 5)
+        stop(service)
+    assert len(journal(site)) == 1
+    kept = sorted(json.loads(path.read_text())["ContactID"]["idContact"] for path in archive.iterdir())
+    assert kept == list(range(1, 6))
+    assert [(run["exit"], run["output"]) for run in runs(site)] == [(0, "")] * 5
+
+
+@pytest.mark.skipif(not shutil.which("dash"), reason="needs dash")
+def test_dash_cannot_tell_a_status_and_the_attempt_has_failed(site: Site) -> None:
+    site.script(f'#!{shutil.which("dash")}\necho 0 >&"$SPOOLER_FD"\nexit 0')
+    store(site, 1)
+    with running(site, "process") as service:
+        settled(site, 1)
+        stop(service)
+    first = runs(site, "failed")[0]
+    assert first["exit"] not in {0, 65}
+    assert "Bad fd number" in first["output"]
+
+
 def test_the_example_in_python_stays_alive(site: Site) -> None:
     (text,) = re.findall(r"^## Staying alive$.*?```python\n(.*?)```", PROCESSORS, re.DOTALL | re.MULTILINE)
     database = site.root / "contacts.db"

@@ -100,7 +100,7 @@ class Attempt:
             "output": run.output,
             "version": script.version,
         }
-        outcome = of_exit(script.name, run.exit)
+        outcome = of_exit(script.name, run.exit, was_refused=run.was_refused)
         # CRASH: mark and line both stand; recovery sees that they are of the same run.
         is_settled = is_last and isinstance(outcome, Done)
         try:

@@ -3,7 +3,8 @@
 Owns: one webhook's living scripts while they have nothing in hand, and the working folder of each.
 Promises: one serves one notification at a time, of the version of its file that it was started from. It is
 ended after 1,000 notifications, when its file has changed or is gone, after 5 idle minutes, and when spooler
-stops; another is started in its place only then. What ends while it has nothing in hand costs no attempt.
+stops; another is started in its place only then. What ends while it has nothing in hand costs no attempt,
+and what is stuck then costs one time limit: it may only be slow, and nobody can take back what it was told.
 Does not promise: to notice a change in what a script's file makes use of.
 Logs: each that is ended, or has ended, while it had nothing in hand.
 """
@@ -29,6 +30,7 @@ IDLE_SECONDS = 300.0
 _LOOK_SECONDS = 1.0
 _SHOWN_CHARACTERS = 500  # of what one wrote while it had nothing in hand, in the log
 _BY_ITSELF, _ASTRAY = "it ended while it waited", "it didn't wait to be told of the next"
+_STUCK = "it didn't read of the next within the time limit"
 _CHANGED, _STOP = "its file has changed", "spooler stops"
 
 
@@ -74,8 +76,10 @@ class Keeper:
             try:
                 run = self._runner.go_on(kept.living, environment, timeout_seconds)
             except NeverSawError as error:
-                _tell(kept, _BY_ITSELF if error.has_exited else _ASTRAY, error.run)
+                _tell(kept, _why_unseen(error), error.run)
                 self.folders.take_back(kept.folder)
+                if error.is_stuck:
+                    break  # a further one may be stuck, too; a new one isn't, so a turn takes two time limits
             except BaseException:
                 self.folders.take_back(kept.folder)
                 raise
@@ -97,7 +101,7 @@ class Keeper:
     def end_waiting(self) -> None:
         """End all that wait, and keep no further one; they are waited for in `close`."""
         self._keeps = False
-        self._end_where(lambda _kept: _STOP, at_once=True)
+        self._end_where(lambda _kept: _STOP)
 
     def close(self) -> None:
         """End all that wait; return when nothing of them is left. No script may be running any more."""
@@ -144,7 +148,7 @@ class Keeper:
                 )
             )
         with self._lock:
-            for kept in self._waiting:
+            for kept in reversed(self._waiting):  # what is more than needed gets none, and ends
                 if kept.script == script:
                     self._waiting.remove(kept)
                     return kept
@@ -167,7 +171,7 @@ class Keeper:
             if self._keeps and not reason:
                 self._waiting.append(kept)
                 return
-        self._end(kept, reason or _STOP, at_once=not self._keeps)
+        self._end(kept, reason or _STOP)
 
     def _why_to_end(self, kept: _Kept, now: float) -> str:
         if kept.living.has_exited:
@@ -176,21 +180,21 @@ class Keeper:
             return _CHANGED
         return "nothing to do" if now - kept.waits_since >= self._idle_seconds else ""
 
-    def _end_where(self, why: Callable[[_Kept], str], *, at_once: bool = False) -> None:
+    def _end_where(self, why: Callable[[_Kept], str]) -> None:
         """End those that wait and that there is a reason for."""
         with self._lock:
             over = [(kept, reason) for kept in self._waiting if (reason := why(kept))]
             for kept, _reason in over:
                 self._waiting.remove(kept)
         for kept, reason in over:
-            self._end(kept, reason, at_once=at_once)
+            self._end(kept, reason)
 
-    def _end(self, kept: _Kept, reason: str, *, at_once: bool = False) -> None:
+    def _end(self, kept: _Kept, reason: str) -> None:
         """End one that has nothing in hand, in a thread of its own: it may take its time."""
 
         def end() -> None:
             try:
-                _tell(kept, reason, self._runner.dismiss(kept.living, at_once=at_once))
+                _tell(kept, reason, self._runner.dismiss(kept.living))
             finally:
                 self.folders.take_back(kept.folder)
 
@@ -211,6 +215,12 @@ def _stamp(path: Path) -> tuple[int, ...]:
     except OSError:
         return ()
     return (status.st_ino, status.st_mtime_ns) if os.access(path, os.X_OK) else ()
+
+
+def _why_unseen(error: NeverSawError) -> str:
+    if error.is_stuck:
+        return _STUCK
+    return _BY_ITSELF if error.has_exited else _ASTRAY
 
 
 def _tell(kept: _Kept, reason: str, run: Run) -> None:

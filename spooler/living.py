@@ -16,11 +16,12 @@ from spooler.output import Output
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """How a run of a script ended."""
+    """How a run of a script ended. was_refused: spooler killed it, for what it told was no status."""
 
     exit: Exit
     seconds: float
     output: str
+    was_refused: bool = False
 
 
 @dataclass(slots=True, eq=False)
@@ -53,6 +54,11 @@ class Living:
         return os.waitid(os.P_PID, self.process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
     @property
+    def has_work(self) -> bool:
+        """Whether it has a notification in hand."""
+        return self.idle_since is None
+
+    @property
     def listens_to(self) -> set[int]:
         """The descriptor by which a status may come."""
         return {self.channel.fileno()} if self.channel is not None and self.channel.is_open else set()
@@ -69,9 +75,13 @@ class Living:
 
 
 class NeverSawError(Exception):
-    """A script never read of a notification. `run` tells how it ended, `has_exited` if it did so unasked."""
+    """A script never read of a notification. `run` tells how it ended, `has_exited` if it did so unasked.
 
-    def __init__(self, run: Run, *, has_exited: bool) -> None:
+    is_stuck: it was left the whole time limit to read of it.
+    """
+
+    def __init__(self, run: Run, *, has_exited: bool, is_stuck: bool = False) -> None:
         super().__init__()
         self.run = run
         self.has_exited = has_exited
+        self.is_stuck = is_stuck

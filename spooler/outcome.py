@@ -49,8 +49,8 @@ class Release:
 Outcome = Done | Retry | GiveUp | Release
 
 
-def of_exit(script: str, status: Exit) -> Outcome:
-    """Return what a script's exit status means."""
+def of_exit(script: str, status: Exit, *, was_refused: bool = False) -> Outcome:
+    """Return what a script's exit status means. was_refused: it was killed for telling what is no status."""
     if status == 0:
         return Done()
     if status == EX_DATAERR:
@@ -59,6 +59,8 @@ def of_exit(script: str, status: Exit) -> Outcome:
         return Release(f"{script} was stopped because spooler stops")
     if isinstance(status, int):
         return Retry(f"{script} ended with exit status {status}")
+    if was_refused:
+        return Retry(f"{script} was ended because it wrote to SPOOLER_FD what isn't one status")
     return Retry(
         f"{script} ran into the time limit" if status == "timeout" else f"{script} was killed by a signal"
     )

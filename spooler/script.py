@@ -41,6 +41,8 @@ _PREFIX = "SPOOLER_"
 _CHANNEL = "SPOOLER_FD"
 _READ_BYTES = 1 << 16
 
+_begun = False
+
 
 class _Ending(SystemExit):
     """Ends the script with a status. Not an `Exception`, so that no `except Exception` swallows it."""
@@ -176,7 +178,13 @@ def notifications() -> Iterator[Notification]:
 
     Asking for the next one says that the last one is done. If nothing of that was looked at, it is the last:
     `(one,) = notifications()` gives one, and the script's exit status answers for it.
+
+    Raises: RuntimeError the second time: asking for the next one again would say that the last one is done.
     """
+    global _begun  # noqa: PLW0603 - there is one standard input
+    if _begun:
+        raise RuntimeError("notifications() was called before, and gives each one once: use a single loop")
+    _begun = True
     channel = _take_channel()
     process = os.getpid()
     notification = Notification(_variables(os.environ))
@@ -198,20 +206,15 @@ def _variables(environment: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in environment.items() if name.startswith(_PREFIX)}
 
 
-_taken = False
-
-
 def _take_channel() -> int | None:
-    """Return the channel's descriptor, the first time; None where there is none, or it is another's.
+    """Return the channel's descriptor; None where there is none, or it is another's.
 
     A script's own children may have inherited the variable, and their answer isn't the script's: only the
     process that spooler started leads a session.
     """
-    global _taken  # noqa: PLW0603 - there is one channel
     number = os.environ.get(_CHANNEL, "")
-    if _taken or not number.isdecimal() or os.getsid(0) != os.getpid():
+    if not number.isdecimal() or os.getsid(0) != os.getpid():
         return None
-    _taken = True
     try:
         os.set_inheritable(int(number), False)
     except (OSError, OverflowError):  # it isn't open

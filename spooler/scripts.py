@@ -67,7 +67,9 @@ class Runner:
         stop_after_seconds: float = STOP_AFTER_SECONDS,
         kill_after_seconds: float = KILL_AFTER_SECONDS,
     ) -> None:
-        """stop_after_seconds: until SIGTERM, when spooler stops. kill_after_seconds: from then to SIGKILL."""
+        """stop_after_seconds: until SIGTERM, when spooler stops. kill_after_seconds: from then to SIGKILL;
+        and, for what has nothing in hand, from the end of its channel to SIGTERM.
+        """
         self._stop = stop
         self._stop_after_seconds = stop_after_seconds
         self._kill_after_seconds = kill_after_seconds
@@ -114,27 +116,29 @@ class Runner:
             self._end_at_once(living, "a defect")
             raise
         living.idle_since = children.ticks_now()
-        return Run(status, time.monotonic() - living.began, living.output.take())
+        return Run(status, time.monotonic() - living.began, living.output.take(), living.was_refused)
 
     def go_on(self, living: Living, environment: Mapping[str, str], timeout_seconds: float) -> Run:
         """Give a script the next notification, and attend to it. Raises: NeverSawError."""
         assert living.channel is not None  # noqa: S101 - without one it had ended
         living.began, living.idle_since = time.monotonic(), None
         told = {name: value for name, value in environment.items() if name.startswith(_PREFIX)}
+        told[VARIABLE] = living.environment[VARIABLE]
         if not (living.channel.is_quiet and living.channel.tell(environment[OWNER_VARIABLE], told)):
             has_exited = living.has_exited
             raise NeverSawError(self.dismiss(living), has_exited=has_exited)
         run = self.attend(living, timeout_seconds)
-        if living.never_saw and run.exit not in {"timeout", "interrupted"}:
-            raise NeverSawError(run, has_exited=not living.was_refused)
+        if living.never_saw and run.exit != "interrupted":
+            is_stuck = run.exit == "timeout"
+            raise NeverSawError(run, has_exited=not (living.was_refused or is_stuck), is_stuck=is_stuck)
         return run
 
-    def dismiss(self, living: Living, *, at_once: bool = False) -> Run:
-        """End a script that has nothing in hand. at_once: without being left time to do so by itself."""
+    def dismiss(self, living: Living) -> Run:
+        """End a script that has nothing in hand, which is left time to do so by itself before SIGTERM."""
         if living.channel is not None:
             living.channel.end()
         living.began = time.monotonic()
-        return self.attend(living, 0.0 if at_once else self._kill_after_seconds)
+        return self.attend(living, self._kill_after_seconds)
 
     def reap(self) -> None:
         """Wait for the orphans of scripts that stay alive, as far as they have ended."""
@@ -214,8 +218,9 @@ class Runner:
                     watched.remove(output.fileno())
                 if self._stop.fileno() in ready:
                     watched.remove(self._stop.fileno())
-                    if ended_by is None and now + self._stop_after_seconds < deadline:
-                        reason, deadline = "interrupted", now + self._stop_after_seconds
+                    stop_at = now + self._stop_after_seconds
+                    if ended_by is None and living.has_work and stop_at < deadline:
+                        reason, deadline = "interrupted", stop_at
                 elif now >= deadline and ended_by is None:
                     _signal_group(process.pid, signal.SIGTERM)
                     ended_by = reason

@@ -1577,11 +1577,35 @@ MUTATIONS = (
         "keeper.py",
         (
             (
-                "                _tell(kept, _BY_ITSELF if error.has_exited else _ASTRAY, error.run)\n",
+                "                _tell(kept, _why_unseen(error), error.run)\n",
                 "                return error.run\n",
             ),
         ),
         ("test_keeper.py::test_its_end_while_it_waits_costs_nothing[exit 3]",),
+    ),
+    Mutation(
+        ALIVE,
+        "one that was stuck while it waited is the next one's failed attempt",
+        "scripts.py",
+        (('run.exit != "interrupted":\n', 'run.exit not in {"timeout", "interrupted"}:\n'),),
+        (
+            "test_keeper.py::"
+            "test_one_that_is_stuck_while_it_waits_is_ended_and_the_next_given_to_a_new_one[stopped]",
+        ),
+    ),
+    Mutation(
+        ALIVE,
+        "a notification waits for one after the other of those that are stuck",
+        "keeper.py",
+        (("                if error.is_stuck:\n", "                if False:\n"),),
+        ("test_keeper.py::test_of_several_that_are_stuck_a_notification_waits_for_one_alone",),
+    ),
+    Mutation(
+        ALIVE,
+        "who takes its variables from the line loses the channel",
+        "scripts.py",
+        (("        told[VARIABLE] = living.environment[VARIABLE]\n", ""),),
+        ("test_keeper.py::test_the_next_one_is_told_with_all_variables",),
     ),
     Mutation(
         ALIVE,
@@ -1619,6 +1643,13 @@ MUTATIONS = (
     ),
     Mutation(
         ALIVE,
+        "those that wait take turns, and a surplus never ends",
+        "keeper.py",
+        (("in reversed(self._waiting):", "in self._waiting:"),),
+        ("test_keeper.py::test_the_one_that_answered_last_goes_on_so_that_a_surplus_ends",),
+    ),
+    Mutation(
+        ALIVE,
         "what is printed before the answer may stand in the next one's log",
         "scripts.py",
         (
@@ -1652,6 +1683,13 @@ MUTATIONS = (
     ),
     Mutation(
         ALIVE,
+        "one that told what is no status was killed by a signal, as the folders tell it",
+        "scripts.py",
+        ((", living.output.take(), living.was_refused)\n", ", living.output.take())\n"),),
+        ("test_staying_alive.py::test_what_is_no_status_is_given_up_with_words_that_say_so",),
+    ),
+    Mutation(
+        ALIVE,
         "those that wait outlive the processor",
         "processor.py",
         (
@@ -1662,6 +1700,29 @@ MUTATIONS = (
             ("                keeper.close()\n", "                pass\n"),
         ),
         ("test_staying_alive.py::test_a_stop_ends_one_that_waits_and_does_not_leave_by_itself",),
+    ),
+    Mutation(
+        ALIVE,
+        "one that is to end gets SIGTERM at once",
+        "scripts.py",
+        (
+            (
+                "        return self.attend(living, self._kill_after_seconds)\n",
+                "        return self.attend(living, 0.0)\n",
+            ),
+        ),
+        (
+            "test_keeper.py::test_one_that_waits_has_its_time_to_clean_up_when_spooler_stops",
+            "test_keeper.py::test_one_that_answers_when_spooler_stops_has_its_time_to_clean_up",
+            "test_staying_alive.py::test_a_stop_leaves_one_that_waits_its_time_to_clean_up",
+        ),
+    ),
+    Mutation(
+        ALIVE,
+        "a stop interrupts one that has nothing in hand",
+        "scripts.py",
+        ((" and living.has_work and ", " and "),),
+        ("test_keeper.py::test_one_that_waits_has_its_time_to_clean_up_when_spooler_stops",),
     ),
     Mutation(
         ONCE,
@@ -1909,6 +1970,13 @@ MUTATIONS = (
         "script.py",
         ((" or not notification._was_looked_at", ""),),
         ("test_script.py::test_what_takes_them_all_before_it_looks_at_any_gets_one_and_answers_by_its_exit",),
+    ),
+    Mutation(
+        ALIVE,
+        "a second loop over notifications() gets the first one again, without its body",
+        "script.py",
+        (("    if _begun:\n", "    if False:\n"),),
+        ("test_script.py::test_a_second_loop_is_a_clear_error_and_answers_for_none",),
     ),
     Mutation(
         ALIVE,

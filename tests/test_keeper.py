@@ -176,9 +176,11 @@ def test_a_status_is_that_of_the_notification_in_hand(home: Home) -> None:
 def test_the_next_one_is_told_with_all_variables(home: Home) -> None:
     script = home.script(
         f"#!{sys.executable} -S\nimport os\nfd = int(os.environ['SPOOLER_FD'])\n"
-        "while True:\n    os.write(fd, b'0\\n')\n    print(os.read(fd, 65536).decode(), flush=True)\n"
+        "print(fd, flush=True)\nline = True\n"
+        "while line:\n    os.write(fd, b'0\\n')\n    line = os.read(fd, 65536)\n"
+        "    print(line.decode(), flush=True)\n"
     )
-    home.give(script)
+    channel = home.give(script).output.strip()
     given = home.give(script, SPOOLER_TYPE="t", SPOOLER_CONTACT="", SPOOLER_ATTEMPT="3", OTHER="x\ny")
     assert json.loads(given.output) == {
         "file": f"{home.processing}/2.json",
@@ -188,6 +190,7 @@ def test_the_next_one_is_told_with_all_variables(home: Home) -> None:
             "SPOOLER_TYPE": "t",
             "SPOOLER_CONTACT": "",
             "SPOOLER_ATTEMPT": "3",
+            "SPOOLER_FD": channel,
         },
     }
 
@@ -295,6 +298,26 @@ def test_after_so_long_without_any_it_is_ended(tmp_path: Path) -> None:
     assert int(home.give(script).output) != process
     close(home)
     assert IDLE_SECONDS == 300
+
+
+def test_the_one_that_answered_last_goes_on_so_that_a_surplus_ends(tmp_path: Path) -> None:
+    home = Home(tmp_path, idle_seconds=0.5)
+    slow = f"[ $id = 1 ] && touch {tmp_path}/begun && while ! [ -e {tmp_path}/go ]; do sleep 0.01; done"
+    script = home.script(f"while :; do echo $$; {slow}; next 0; done")
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(home.give, script)
+        wait_until((tmp_path / "begun").exists)
+        surplus = int(home.give(script).output)
+        (tmp_path / "go").touch()
+        last = first.result().output
+    assert set(outputs(home, script, 3)) == {last}
+
+    def gives_and_looks() -> bool:
+        assert home.give(script).output == last
+        return home.looks()
+
+    wait_until(lambda: gives_and_looks() and not is_alive(surplus))
+    close(home)
 
 
 def test_a_changed_file_is_served_by_a_new_process_and_the_old_one_has_left_before(home: Home) -> None:
@@ -445,12 +468,48 @@ def test_one_that_stops_itself_is_killed(hasty: Home) -> None:
     assert [hasty.give(script, timeout_seconds=QUICK).exit for _ in range(2)] == [0, "timeout"]
 
 
-def test_one_that_has_stopped_itself_while_it_waits_has_not_read_of_the_next(hasty: Home) -> None:
-    script = hasty.script("answer 0; kill -STOP $$; await; next 0")
+STUCK = {"stopped": "kill -STOP $$", "became another": "exec sleep 60", "deaf": "trap '' TERM; sleep 60"}
+
+
+@pytest.mark.parametrize("stuck", STUCK.values(), ids=STUCK)
+def test_one_that_is_stuck_while_it_waits_is_ended_and_the_next_given_to_a_new_one(
+    hasty: Home, stuck: str
+) -> None:
+    script = hasty.script(f"echo $id; [ $id = 1 ] || exit 7; answer 0; {stuck}")
     assert hasty.give(script).exit == 0
-    run = hasty.give(script, timeout_seconds=QUICK)
-    assert run.exit == "timeout"
-    assert run.output == "spooler: it ended before it had read of this notification\n"
+    with structlog.testing.capture_logs() as logged:
+        run = hasty.give(script, timeout_seconds=QUICK)
+    assert (run.exit, run.output) == (7, "2\n")
+    assert [(line["reason"], line["exit"], line["output"]) for line in logged] == [
+        (
+            "it didn't read of the next within the time limit",
+            "timeout",
+            "spooler: it ended before it had read of this notification\n",
+        )
+    ]
+
+
+def test_of_several_that_are_stuck_a_notification_waits_for_one_alone(hasty: Home) -> None:
+    text = f"[ $id -le 3 ] || exit 7; touch {hasty.folder}/$id; while ! [ -e {hasty.folder}/go ]; do :; done"
+    script = hasty.script(f"{text}; answer 0; kill -STOP $$")
+    with ThreadPoolExecutor(3) as pool:
+        first = [pool.submit(hasty.give, script) for _ in range(3)]
+        wait_until(lambda: all((hasty.folder / name).exists() for name in "123"))
+        (hasty.folder / "go").touch()
+        assert [run.result().exit for run in first] == [0, 0, 0]
+    with structlog.testing.capture_logs() as logged:
+        assert hasty.give(script, timeout_seconds=QUICK).exit == 7
+    assert len(logged) == 1
+
+
+def test_one_that_is_slow_after_its_answer_has_the_time_limit_to_read_of_the_next(home: Home) -> None:
+    script = home.script("while :; do echo $$; answer 0; sleep 0.5; await; done")
+    assert len(set(outputs(home, script, 3))) == 1
+
+
+def test_one_that_has_read_of_a_notification_runs_into_the_time_limit_with_it(hasty: Home) -> None:
+    script = hasty.script("next 0; exec sleep 60")
+    assert [hasty.give(script, timeout_seconds=QUICK).exit for _ in range(2)] == [0, "timeout"]
 
 
 def test_half_a_status_is_waited_on(hasty: Home) -> None:
@@ -461,14 +520,42 @@ def test_half_a_status_is_waited_on(hasty: Home) -> None:
 # When spooler stops.
 
 
-def test_one_that_waits_is_ended_at_once_when_spooler_stops(home: Home) -> None:
+# It tells which came first, the end of the channel or SIGTERM.
+CLEANS_UP = "trap 'echo signal; exit 1' TERM; answer 0; read line <&$SPOOLER_FD; sleep 0.3; echo cleaned"
+
+
+def test_one_that_waits_has_its_time_to_clean_up_when_spooler_stops(home: Home) -> None:
+    assert home.give(home.script(CLEANS_UP)).exit == 0
+    home.stop.request()
+    with structlog.testing.capture_logs() as logged:
+        close(home)
+    assert [(line["reason"], line["exit"], line["output"]) for line in logged] == [
+        ("spooler stops", 0, "cleaned\n")
+    ]
+
+
+def test_one_that_answers_when_spooler_stops_has_its_time_to_clean_up(tmp_path: Path) -> None:
+    home = Home(tmp_path, stop_after_seconds=PATIENCE)
+    script = home.script(f"touch {tmp_path}/begun; sleep 0.3; {CLEANS_UP}")
+    with ThreadPoolExecutor(1) as pool, structlog.testing.capture_logs() as logged:
+        running = pool.submit(home.give, script)
+        wait_until((tmp_path / "begun").exists)
+        home.stop.request()
+        home.keeper.end_waiting()
+        assert running.result().exit == 0
+        close(home)
+    assert [(line["exit"], line["output"]) for line in logged] == [(0, "cleaned\n")]
+
+
+def test_one_that_does_not_heed_the_end_of_its_channel_gets_a_signal(tmp_path: Path) -> None:
+    home = Home(tmp_path, kill_after_seconds=1.0)
     script = home.script("trap 'echo \"ended\"; exit' TERM; echo $$; answer 0; while :; do sleep 0.01; done")
     process = int(home.give(script).output)
     home.stop.request()
     with structlog.testing.capture_logs() as logged:
-        home.keeper.close()
+        close(home)
     assert not is_alive(process)
-    assert [line["reason"] for line in logged] == ["spooler stops"]
+    assert [(line["reason"], line["exit"]) for line in logged] == [("spooler stops", "timeout")]
     assert logged[0]["output"].endswith("ended\n")
 
 

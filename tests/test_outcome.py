@@ -32,3 +32,8 @@ def test_every_other_status_means_later() -> None:
 )
 def test_the_reason_names_script_and_status(status: Exit, outcome: Outcome) -> None:
     assert of_exit("10-crm", status) == outcome
+
+
+def test_the_reason_tells_a_signal_from_what_is_no_status() -> None:
+    reason = "10-crm was ended because it wrote to SPOOLER_FD what isn't one status"
+    assert of_exit("10-crm", "killed", was_refused=True) == Retry(reason)

@@ -256,6 +256,24 @@ def test_leaving_the_loop_answers_by_the_exit_status(tmp_path: Path, last: str, 
         assert script.rest()[0] == status
 
 
+@pytest.mark.parametrize(
+    "again",
+    ["for n in notifications(): print('again', n.body)", "print('again', next(notifications()).body)"],
+)
+def test_a_second_loop_is_a_clear_error_and_answers_for_none(tmp_path: Path, again: str) -> None:
+    """The first one's body was read, and asking for the next one would say that the last one is done."""
+    with spoken(tmp_path, f"for n in notifications():\n    if n.id == 'second': break\n{again}") as script:
+        assert script.status() == "0\n"
+        script.tell("second")
+        assert script.status() == ""
+        status, output = script.rest()
+    assert status == 1
+    assert output.splitlines()[-1] == (
+        "RuntimeError: notifications() was called before, and gives each one once: use a single loop"
+    )
+    assert "again b" not in output
+
+
 def test_what_stands_after_the_loop_is_run_when_there_is_no_more(tmp_path: Path) -> None:
     with spoken(tmp_path, "for n in notifications(): n.id\nprint('bye')") as script:
         script.status()

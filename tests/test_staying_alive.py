@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -191,6 +192,17 @@ def test_a_death_in_hand_is_a_failed_attempt(site: Site) -> None:
     assert [run["exit"] for run in runs(site, "failed")] == ["killed"] * 3
 
 
+def test_what_is_no_status_is_given_up_with_words_that_say_so(site: Site) -> None:
+    site.script("#!/bin/bash\necho done >&$SPOOLER_FD; sleep 60", "10-flood")
+    store(site, 1)
+    with running(site, "process") as service:
+        settled(site, 1)
+        stop(service)
+    (log,) = [path.with_suffix(".log") for path in site.files("failed")]
+    note = json.loads(log.read_text().splitlines()[-1])["note"]
+    assert "10-flood was ended because it wrote to SPOOLER_FD what isn't one status" in note
+
+
 def test_a_changed_script_counts_from_the_next_notification_on(site: Site) -> None:
     loop(site)
     store(site, 1, 2)
@@ -222,6 +234,19 @@ def test_a_stop_ends_one_that_waits_and_does_not_leave_by_itself(site: Site) -> 
     with running(site, "process") as service:
         settled(site, 1)
         stop(service)
+
+
+def test_a_stop_leaves_one_that_waits_its_time_to_clean_up(site: Site) -> None:
+    loop(site, "time.sleep(0.5)\nprint('cleaned up', file=journal)\n")
+    store(site, 1)
+    with running(site, "process") as service:
+        settled(site, 1)
+        started = time.monotonic()
+        assert service.stop() == 0
+        assert time.monotonic() - started < 5
+        (line,) = [line for line in service.log().splitlines() if "script dismissed" in line]
+    assert journal(site)[-1] == ["cleaned", "up"]
+    assert "timeout" not in line
 
 
 def kill(service: Service) -> None:
@@ -322,6 +347,35 @@ def test_the_example_in_php_is_an_ordinary_script_where_nobody_hears_it(site: Si
         check=False,
     )
     assert (ended.returncode, ended.stdout) == (0, b"t of contact 7, attempt 1\n")
+
+
+@pytest.mark.skipif(not shutil.which("jq"), reason="needs jq")
+def test_the_example_in_bash_stays_alive(site: Site) -> None:
+    text = PROCESSORS.partition("<!-- bash -->\n```bash\n")[2].partition("```")[0]
+    archive = site.root / "archive"
+    archive.mkdir()
+    begun = f'ARCHIVE={archive}\necho "$$ x" >> {site.root}/journal\nwhile'
+    site.script(text.replace("while", begun, 1))
+    store(site, *range(1, 6))
+    with running(site, "process") as service:
+        settled(site, 5)
+        stop(service)
+    assert len(journal(site)) == 1
+    kept = sorted(json.loads(path.read_text())["ContactID"]["idContact"] for path in archive.iterdir())
+    assert kept == list(range(1, 6))
+    assert [(run["exit"], run["output"]) for run in runs(site)] == [(0, "")] * 5
+
+
+@pytest.mark.skipif(not shutil.which("dash"), reason="needs dash")
+def test_dash_cannot_tell_a_status_and_the_attempt_has_failed(site: Site) -> None:
+    site.script(f'#!{shutil.which("dash")}\necho 0 >&"$SPOOLER_FD"\nexit 0')
+    store(site, 1)
+    with running(site, "process") as service:
+        settled(site, 1)
+        stop(service)
+    first = runs(site, "failed")[0]
+    assert first["exit"] not in {0, 65}
+    assert "Bad fd number" in first["output"]
 
 
 def test_the_example_in_python_stays_alive(site: Site) -> None:

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -172,8 +172,9 @@ def spoken(folder: Path, source: str, *, leads: bool = True, number: str = "") -
         )
         scripts.close()
         assert process.stdin
-        process.stdin.write(json.dumps(BODY))
-        process.stdin.close()
+        with suppress(BrokenPipeError):  # it may have ended already, without looking at it
+            process.stdin.write(json.dumps(BODY))
+            process.stdin.close()
         process.stdin = None
         try:
             yield Spoken(process, own, folder)

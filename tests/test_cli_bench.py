@@ -6,10 +6,16 @@ import re
 import signal
 import subprocess
 import sys
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from conftest import wait_until
+from mounts import mounted
+from running_service import Service, make_site, request, running
 
 SHORT = ("--rounds", "1", "--seconds", "0.2", "--connections", "2")
 
@@ -37,6 +43,47 @@ def test_programs_get_one_object(tmp_path: Path) -> None:
     )
     assert found["processor_ms"] > 0
     assert found["file_system"] != "unknown"
+
+
+@contextmanager
+def asked(service: Service) -> Iterator[Counter[int]]:
+    """Ask a receiver all the time whether it could store; gives how often it answered with what."""
+    statuses: Counter[int] = Counter()
+    ended = threading.Event()
+
+    def ask() -> None:
+        while not ended.wait(0.01):
+            statuses[request(service.address, path="/healthz", method="GET").status] += 1
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    try:
+        yield statuses
+    finally:
+        ended.set()
+        thread.join()
+
+
+def test_a_receiver_on_the_disk_that_is_measured_can_store_all_the_time(tmp_path: Path) -> None:
+    with mounted(tmp_path / "disk", "size=400m"):
+        site = make_site(tmp_path / "disk" / "site")
+        (tmp_path / "disk" / "more").mkdir()
+        with (tmp_path / "disk" / "others").open("wb") as file:
+            file.write(bytes(170 << 20))
+        with running(site, "receive") as service, asked(service) as statuses:
+            # One round that is too long for the room; then many short ones.
+            long = bench(tmp_path / "disk" / "more", "--rounds", "1", "--seconds", "5")
+            short = bench(tmp_path / "disk" / "more", "--rounds", "100", "--seconds", "0.2")
+        assert set(statuses) == {200}
+        assert list((tmp_path / "disk" / "more").iterdir()) == []
+    assert (long.returncode, long.stdout) == (1, "")
+    assert re.fullmatch(
+        r"spooler: the disk has no more room for this: 1[23]\d\.\d MiB free, .*\n", long.stderr
+    )
+    assert short.returncode == 0
+    told = re.match(r"spooler: only (\d+) of 100 rounds: the disk has no more room for this", short.stderr)
+    assert told
+    assert f"medians of {told[1]} turns" in short.stdout
 
 
 def test_ctrl_c_ends_it_without_a_word_and_leaves_nothing(tmp_path: Path) -> None:

@@ -39,6 +39,10 @@ def command(folder: Path, connections: int, rounds: int, seconds: float, as_json
     store files in the same way: the disk's limit. All of it happens in a new folder, which is removed in the
     end; a spool isn't touched. Services that run here meanwhile are slower.
 
+    Each notification that is stored takes 5 KiB of the disk until the end: up to 2 GiB in all, by default. A
+    twentieth of the disk (at least 128 MiB, at most 1 GiB) and 10,000 inodes are left to others: rounds that
+    there is no more room for are left out.
+
     \b
     Examples:
       spooler bench
@@ -51,8 +55,15 @@ def command(folder: Path, connections: int, rounds: int, seconds: float, as_json
         benchmark.workplace(folder) as place,
         Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as bar,
     ):
-        turns = benchmark.run(place, connections, rounds, seconds)
-        found = list(bar.track(turns, total=rounds, description="rounds"))
+        found: list[benchmark.Round] = []
+        left_out = ""
+        try:
+            turns = benchmark.run(place, connections, rounds, seconds)
+            found.extend(bar.track(turns, total=rounds, description="rounds"))
+        except benchmark.ScarceRoomError as error:
+            if not found:
+                raise
+            left_out = f"only {len(found)} of {rounds} rounds: {error}"
     about = {
         "folder": str(folder.absolute()),
         "file_system": _file_system(folder),
@@ -67,7 +78,9 @@ def command(folder: Path, connections: int, rounds: int, seconds: float, as_json
     if as_json:
         click.echo(json.dumps(about | asdict(summary) | {"rounds": [asdict(one) for one in found]}))
     else:
-        _show(about, summary, rounds)
+        _show(about, summary, len(found))
+    if left_out:
+        click.echo(f"spooler: {left_out}", err=True)
     if about["file_system"] in _IN_MEMORY:
         words = "is in memory, where no sync waits for anything: name a folder on the spool's disk"
         click.echo(f"spooler: {about['folder']} {words}", err=True)

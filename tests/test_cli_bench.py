@@ -2,6 +2,7 @@
 
 import json
 import os
+import pty
 import re
 import signal
 import subprocess
@@ -9,8 +10,9 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import wait_until
@@ -86,16 +88,62 @@ def test_a_receiver_on_the_disk_that_is_measured_can_store_all_the_time(tmp_path
     assert f"medians of {told[1]} turns" in short.stdout
 
 
-def test_ctrl_c_ends_it_without_a_word_and_leaves_nothing(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "spooler", "bench", str(tmp_path), "--seconds", "30"]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
-    ) as process:
-        wait_until(lambda: any(tmp_path.glob("*/0/spool/*/incoming/*.json")), 30)
-        os.killpg(process.pid, signal.SIGINT)
+@contextmanager
+def under_way(folder: Path, *wrapper: str, **streams: Any) -> Iterator["subprocess.Popen[str]"]:
+    """Run one that takes long; gives it when its receiver stores, and sees that no process is left."""
+    command = [*wrapper, sys.executable, "-m", "spooler", "bench", str(folder), "--seconds", "30"]
+    with subprocess.Popen(command, text=True, start_new_session=True, **streams) as process:
+        wait_until(lambda: any(folder.glob("*/0/spool/*/incoming/*.json")), 30)
+        assert processes_of(folder)
+        yield process
+    wait_until(lambda: not processes_of(folder), 30)
+
+
+def processes_of(folder: Path) -> list[str]:
+    """Return the command lines that name a file in the folder."""
+    found = []
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):  # it has just ended
+            found.append(file.read_text(errors="replace").replace("\0", " "))
+    return [line for line in found if f"{folder}/" in line]
+
+
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
+def test_a_signal_ends_it_without_a_word_and_leaves_nothing(
+    number: signal.Signals, status: int, tmp_path: Path
+) -> None:
+    with under_way(tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        os.killpg(process.pid, number)
         out, err = process.communicate(timeout=30)
-    assert (process.returncode, out, err.strip()) == (130, "", "")
+    assert (process.returncode, out, err.strip()) == (status, "", "")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_terminal_that_is_closed_ends_it(tmp_path: Path) -> None:
+    terminal, its_end = pty.openpty()
+    on_it = ("setsid", "--ctty", "--wait")
+    with under_way(tmp_path, *on_it, stdin=its_end, stdout=its_end, stderr=its_end) as process:
+        os.close(its_end)
+        os.close(terminal)
+        assert process.wait(30) == 129
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_one_that_is_started_with_nohup_goes_on_when_the_terminal_is_closed(tmp_path: Path) -> None:
+    with under_way(tmp_path, "nohup", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        process.send_signal(signal.SIGHUP)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(1)
+        process.terminate()
+        assert process.wait(30) == 143
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_receiver_outlives_one_that_is_killed(tmp_path: Path) -> None:
+    with under_way(tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        process.kill()
 
 
 @pytest.mark.skipif(not os.path.ismount("/dev/shm"), reason="needs a file system in memory")

@@ -21,6 +21,7 @@ from spooler.benchmark import Summary
 from spooler.cli.options import json_option
 from spooler.cli.screen import Screen
 from spooler.latency import Latencies
+from spooler.playground import ended_by_signals
 
 _IN_MEMORY = {"tmpfs", "ramfs"}
 
@@ -52,6 +53,7 @@ def command(folder: Path, connections: int, rounds: int, seconds: float, as_json
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     screen = Console(stderr=True)
     with (
+        ended_by_signals(),
         benchmark.workplace(folder) as place,
         Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as bar,
     ):

@@ -2,12 +2,15 @@
 
 import json
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import wait_until
+from test_cli_bench import processes_of
 
 BENCH = Path(__file__).parent / "bench"
 SMALL = ("--files", "2000", "--seconds", "1", "--scripts", "20", "--bodies", "200")
@@ -102,6 +105,25 @@ def test_a_large_backlog_is_compared_with_a_small_one(tmp_path: Path) -> None:
 def test_many_that_are_done_are_compared_with_few(tmp_path: Path) -> None:
     found = bench(tmp_path, "backlog", "--done", "--rounds", "1", *SMALL)
     assert set(found["turns"]) == {"1,000 files", "2,000 files"}
+
+
+@needs_compiler
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+def test_a_signal_leaves_no_process_and_if_it_can_be_helped_no_folder(
+    number: signal.Signals, tmp_path: Path
+) -> None:
+    command: list[str | Path] = [sys.executable, BENCH, "--folder", tmp_path, "wake-up", "--count", "9999"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        wait_until(lambda: any(tmp_path.glob("*/spool/crm/done/*/*.json")), 30)
+        process.send_signal(number)
+        out, _err = process.communicate(timeout=30)
+    assert out == ""
+    wait_until(lambda: not processes_of(tmp_path), 30)
+    if number is signal.SIGKILL:
+        assert process.returncode == -number
+    else:
+        assert process.returncode == 128 + number
+        assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("benchmark", ["confirm", "processing", "wake-up", "backlog", "memory"])

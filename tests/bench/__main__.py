@@ -15,6 +15,8 @@ import readme
 import report
 from rounds import workplace
 
+from spooler.playground import ended_by_signals
+
 
 @dataclass(frozen=True, slots=True)
 class _Bench:
@@ -169,4 +171,5 @@ def readme_(json_file: Path, readme_file: Path, check: bool) -> None:
 
 
 if __name__ == "__main__":
-    main(prog_name="python tests/bench")
+    with ended_by_signals():
+        main(prog_name="python tests/bench")

@@ -5,7 +5,9 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from subprocess import CompletedProcess
 from typing import Any
 
 import pytest
@@ -41,6 +43,12 @@ def bench_all(tmp_path: Path, *arguments: str) -> dict[str, Any]:
         assert found["machine"]["cores"] > 0
         assert found["aims"]
     return results
+
+
+def run(*arguments: str | Path, python: Sequence[str] = (sys.executable,)) -> "CompletedProcess[str]":
+    """Call the benchmarks, for what takes no time."""
+    command = [*python, BENCH, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
 @needs_compiler
@@ -140,6 +148,16 @@ def test_a_missing_program_is_asked_for_in_one_line(benchmark: str, tmp_path: Pa
     assert ended.stderr.startswith("Error: missing programs; on Debian: apt install ")
     assert "gcc libc6-dev" in ended.stderr
     assert len(ended.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("number", ["nan", "inf", "-1"])
+@pytest.mark.parametrize(("benchmark", "option"), [("wake-up", "--pause"), ("memory", "--idle")])
+def test_a_length_of_time_that_is_no_finite_number_is_refused(
+    benchmark: str, option: str, number: str
+) -> None:
+    ended = run(benchmark, option, number)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr.splitlines()[-1].startswith(f"Error: Invalid value for '{option}': ")
 
 
 def test_a_result_that_could_not_be_saved_is_refused_in_one_line_before_anything_is_measured(

@@ -160,6 +160,8 @@ def test_a_disk_that_is_none_is_told(tmp_path: Path) -> None:
         (["/nowhere"], 2, "does not exist"),
         (["/proc"], 1, "/proc: can't be measured: "),
         (["--rounds", "0"], 2, "--rounds"),
+        (["--seconds", "nan"], 2, "--seconds': 'nan' is no finite number"),
+        (["--seconds", "inf"], 2, "--seconds"),
         (["--connections", "100000"], 2, "--connections"),
     ],
 )

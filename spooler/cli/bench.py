@@ -18,7 +18,7 @@ from rich.table import Table
 
 from spooler import benchmark, disk_limit, load
 from spooler.benchmark import Summary
-from spooler.cli.options import json_option
+from spooler.cli.options import FiniteRange, json_option
 from spooler.cli.screen import Screen
 from spooler.latency import Latencies
 from spooler.playground import ended_by_signals
@@ -30,7 +30,7 @@ _IN_MEMORY = {"tmpfs", "ramfs"}
 @click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False), default="/var/tmp")  # noqa: S108 - a folder of its own is made in it
 @click.option("--connections", default=32, type=click.IntRange(1, 500), help="Requests at once.")
 @click.option("--rounds", default=5, type=click.IntRange(1), help="How often each has its turn.")
-@click.option("--seconds", default=2.0, type=click.FloatRange(0.1, 600), help="How long a turn is.")
+@click.option("--seconds", default=2.0, type=FiniteRange(0.1, 600), help="How long a turn is.")
 @json_option
 def command(folder: Path, connections: int, rounds: int, seconds: float, as_json: bool) -> None:
     """Measure how many notifications a second the receiver confirms on FOLDER's disk (/var/tmp by default).

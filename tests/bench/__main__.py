@@ -15,6 +15,7 @@ import readme
 import report
 from rounds import workplace
 
+from spooler.cli.options import FiniteRange
 from spooler.playground import ended_by_signals
 
 
@@ -90,7 +91,7 @@ def processing_(bench: _Bench, rounds: int, count: int) -> None:
 
 @main.command("wake-up")
 @click.option("--count", default=300, type=click.IntRange(1), help="Notifications.")
-@click.option("--pause", default=0.1, type=click.FloatRange(0), help="Seconds of rest before each.")
+@click.option("--pause", default=0.1, type=FiniteRange(0, 3600), help="Seconds of rest before each.")
 @click.pass_obj
 def wake_up(bench: _Bench, count: int, pause: float) -> None:
     """From the 200 to the start of the script, when nothing else is to be done."""
@@ -133,7 +134,7 @@ def backlog_(bench: _Bench, /, rounds: int, files: int, **plan: Any) -> None:
 
 
 @main.command("memory")
-@click.option("--idle", default=60.0, type=click.FloatRange(1), help="Seconds to watch it doing nothing.")
+@click.option("--idle", default=60.0, type=FiniteRange(1, 86_400), help="Seconds to watch it doing nothing.")
 @click.pass_obj
 def memory_(bench: _Bench, idle: float) -> None:
     """Memory of receiver and processor, and what they do while nothing happens."""

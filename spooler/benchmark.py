@@ -129,7 +129,8 @@ def _receiver(
     port = free_port()
     config = folder / "spooler.toml"
     config.write_text(_CONFIGURATION.format(port=port, webhook=_WEBHOOK), encoding="utf-8")
-    with Service("receive", config, port, folder / "receiver.log") as service:
+    log = folder / "receiver.log"
+    with Service("receive", config, port, log) as service, _refusals_explained(log):
         load.run(port, requests, 1, 0)  # the first request finds everything for the first time
         before = service.processor_seconds()
         latencies = load.run(port, requests, connections, seconds, before_each=reserve.demand)
@@ -138,6 +139,25 @@ def _receiver(
     if stored < latencies.count:
         raise SpoolerError(f"{latencies.count} notifications were confirmed, and {stored} are stored")
     return latencies, used_seconds * 1e3 / latencies.count
+
+
+@contextmanager
+def _refusals_explained(log: Path) -> Iterator[None]:
+    """Add to what failed why the receiver refused a request last: an answer doesn't tell, its log does."""
+    try:
+        yield
+    except ScarceRoomError:
+        raise
+    except SpoolerError as error:
+        lines = log.read_text("utf-8", "replace").splitlines()
+        why = [
+            line.partition(" reason=")[2].strip('"')
+            for line in lines
+            if " status=" in line and " reason=" in line
+        ]
+        if not why:
+            raise
+        raise SpoolerError(f"{error}: {why[-1]}") from None
 
 
 @dataclass(frozen=True, slots=True)

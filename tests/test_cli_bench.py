@@ -121,6 +121,17 @@ def test_a_signal_ends_it_without_a_word_and_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_it_is_said_why_the_receiver_refuses(tmp_path: Path) -> None:
+    with under_way(tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+        (incoming,) = tmp_path.glob("*/0/spool/*/incoming")
+        incoming.rename(tmp_path / "elsewhere")
+        _out, err = process.communicate(timeout=30)
+    assert process.returncode == 1
+    words = r"spooler: the receiver answered 'HTTP/1.1 503 .*' to a signed notification: .*No such file or "
+    assert re.match(words, err)
+    assert len(err.splitlines()) == 1
+
+
 def test_a_terminal_that_is_closed_ends_it(tmp_path: Path) -> None:
     terminal, its_end = pty.openpty()
     on_it = ("setsid", "--ctty", "--wait")

@@ -19,6 +19,8 @@ from conftest import wait_until
 from mounts import mounted
 from running_service import Service, make_site, request, running
 
+from spooler.file_system import FileSystem
+
 SHORT = ("--rounds", "1", "--seconds", "0.2", "--connections", "2")
 
 
@@ -31,8 +33,9 @@ def test_people_see_what_is_confirmed_beside_what_the_disk_allows(tmp_path: Path
     ended = bench(tmp_path, *SHORT)
     assert ended.returncode == 0, ended.stderr
     assert re.search(r"^confirmed +\d", ended.stdout, re.MULTILINE)
-    assert re.search(r"^the disk, 4 writers +\d", ended.stdout, re.MULTILINE)
-    assert re.search(r"^confirmed: \d+\.\d\d times what the disk allows$", ended.stdout, re.MULTILINE)
+    assert re.search(r"^the disk, 4 threads in Python +\d", ended.stdout, re.MULTILINE)
+    words = r"^the receiver confirmed \d+\.\d\d times as many as 4 threads in Python that only store$"
+    assert re.search(words, ended.stdout, re.MULTILINE)
     assert str(tmp_path) in ended.stdout
     assert list(tmp_path.iterdir()) == []
 
@@ -45,6 +48,22 @@ def test_programs_get_one_object(tmp_path: Path) -> None:
     )
     assert found["processor_ms"] > 0
     assert found["file_system"] != "unknown"
+    assert found["file_system_doubt"] == (FileSystem.of(tmp_path).doubt or None)
+
+
+def test_a_file_system_that_may_lose_what_was_confirmed_is_told_beside_the_result(tmp_path: Path) -> None:
+    with mounted(tmp_path / "disk", "size=400m"):
+        doubt = FileSystem.of(tmp_path / "disk").doubt
+        assert doubt.startswith("tmpfs: ")
+        assert doubt in bench(tmp_path / "disk", *SHORT).stdout.splitlines()
+        found = json.loads(bench(tmp_path / "disk", *SHORT, "--json").stdout)
+    assert (found["file_system"], found["file_system_doubt"]) == ("tmpfs", doubt)
+
+
+def test_the_help_tells_what_is_taken_by_default() -> None:
+    shown = " ".join(bench("--help").stdout.split())
+    for number in ("[default: 32; 1<=x<=500]", "[default: 5; x>=1]", "[default: 2.0; 0.1<=x<=600]"):
+        assert number in shown
 
 
 @contextmanager

@@ -4,8 +4,10 @@ Owns: how many at once. Each is stored by the very calls with which the receiver
 """
 
 import secrets
+import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from pathlib import Path
 
 from spooler import durable
@@ -15,23 +17,38 @@ from spooler.name import HIDDEN
 WRITERS = 4
 
 
-def run(folder: Path, seconds: float, size_bytes: int) -> Latencies:
-    """Store files of so many bytes in a folder that exists, for so long. Raises: OSError."""
-    started = time.monotonic()
+def run(
+    folder: Path, seconds: float, size_bytes: int, *, before_each: Callable[[], None] | None = None
+) -> Latencies:
+    """Store files of so many bytes in a folder that exists, for so long.
+
+    before_each: called before each file; what it raises ends all. Raises: OSError.
+    """
+    started, ended = time.monotonic(), threading.Event()
+
+    def goes_on() -> bool:
+        if before_each:
+            before_each()
+        return time.monotonic() < started + seconds and not ended.is_set()
+
     with ThreadPoolExecutor(WRITERS) as pool:
-        turns = [
-            pool.submit(_write, folder, f"{writer}", started + seconds, size_bytes)
-            for writer in range(WRITERS)
-        ]
-        taken = [seconds for turn in turns for seconds in turn.result()]
+        try:
+            turns = [
+                pool.submit(_write, folder, f"{writer}", goes_on, size_bytes) for writer in range(WRITERS)
+            ]
+            wait(turns, return_when=FIRST_EXCEPTION)
+        finally:
+            ended.set()  # of Ctrl-C, or of one that failed, the others learn here
+    taken = [seconds for turn in turns for seconds in turn.result()]
     return Latencies.of(taken, time.monotonic() - started)
 
 
-def _write(folder: Path, writer: str, ends_at: float, size_bytes: int) -> list[float]:
+def _write(folder: Path, writer: str, goes_on: Callable[[], bool], size_bytes: int) -> list[float]:
     taken: list[float] = []
     content = secrets.token_bytes(size_bytes)  # a disk may be quicker with what repeats itself
     with durable.opened_folder(folder) as place:
-        while (begun := time.monotonic()) < ends_at or not taken:
+        while goes_on() or not taken:
+            begun = time.monotonic()
             name = f"{writer}-{len(taken)}.json"
             file = durable.NewFile(hidden=HIDDEN + name, content=content)
 

@@ -9,7 +9,7 @@ import asyncio
 import itertools
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
@@ -43,13 +43,26 @@ def requests(path: str, key: RSAPrivateKey, count: int) -> Iterator[bytes]:
 
 
 def run(
-    port: int, made: Sequence[bytes], at_once: int, seconds: float, *, host: str = "127.0.0.1"
+    port: int,
+    made: Sequence[bytes],
+    at_once: int,
+    seconds: float,
+    *,
+    host: str = "127.0.0.1",
+    before_each: Callable[[], None] | None = None,
 ) -> Latencies:
     """Post the requests for so long, again from the first after the last; return how long the answers took.
 
-    Raises: SpoolerError if one isn't answered with 200.
+    before_each: called before each request; what it raises ends all. Raises: SpoolerError if one isn't
+    answered with 200.
     """
-    return asyncio.run(_run((host, port), itertools.cycle(made), at_once, seconds))
+
+    def next_one(request: bytes) -> bytes:
+        if before_each:
+            before_each()
+        return request
+
+    return asyncio.run(_run((host, port), map(next_one, itertools.cycle(made)), at_once, seconds))
 
 
 async def _run(address: tuple[str, int], made: Iterator[bytes], at_once: int, seconds: float) -> Latencies:

@@ -1,7 +1,8 @@
 """A playground: a service of spooler's own in a folder of its own, that ends with its block.
 
-Owns: its start on a free port of the loopback address, and its orderly end.
-Promises: nothing is left running, whatever happens in the block.
+Owns: its start on a free port of the loopback address, and its orderly end, by a signal too.
+Promises: nothing is left running, whatever happens in the block, or to us.
+Source: prctl(2), PR_SET_PDEATHSIG: it outlasts the start of another program.
 """
 
 import os
@@ -10,19 +11,63 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import FrameType
 
 from spooler.errors import SpoolerError
 
+_LOOPBACK = "127.0.0.1"
 _START_SECONDS = 8.0
 _LOOK_SECONDS = 0.05
+_BOUND_TO_PARENT = """\
+import ctypes, os, signal, sys
+ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+if os.getppid() != int(sys.argv[1]):
+    sys.exit(1)  # RACE: it died before that took hold
+os.execvp(sys.argv[2], sys.argv[2:])
+"""
+
+
+@contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """Let SIGTERM, and the SIGHUP of a terminal that is closed, end the block as Ctrl-C does.
+
+    The process then exits with 128 and the signal's number. What is ignored (nohup) stays ignored.
+    """
+    received: list[int] = []
+
+    def end(number: int, frame: FrameType | None) -> None:
+        for one in before:
+            signal.signal(one, signal.SIG_IGN)  # a shell and a terminal send it one after the other
+        received.append(number)
+        interrupt = signal.getsignal(signal.SIGINT)  # the event loop has one of its own
+        (interrupt if callable(interrupt) else signal.default_int_handler)(signal.SIGINT, frame)
+
+    ends = [one for one in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(one) is not signal.SIG_IGN]
+    before = {one: signal.signal(one, end) for one in ends}
+    try:
+        yield
+    except BaseException:
+        if received:
+            # Whatever else went wrong with it: a terminal that is gone can't be written to.
+            raise SystemExit(128 + received[0]) from None
+        raise
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
+
+
+def bound_to_us(command: Sequence[str]) -> list[str]:
+    """Return the command line of a program that gets SIGTERM when this process dies, however it does."""
+    return [sys.executable, "-I", "-S", "-c", _BOUND_TO_PARENT, str(os.getpid()), *command]
 
 
 def free_port() -> int:
     """Return a port of the loopback address that nobody listens on."""
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.bind((_LOOPBACK, 0))
         port: int = probe.getsockname()[1]
         return port
 
@@ -32,6 +77,7 @@ class Service:
 
     def __init__(self, command: str, config: Path, port: int, log: Path) -> None:
         """Command: `run` or `receive`. The configuration says the same port."""
+        self._command = command
         self._arguments = [sys.executable, "-m", "spooler", command, "--config", str(config)]
         self._port = port
         self._log = log
@@ -41,7 +87,7 @@ class Service:
         """Start it and wait until it answers. Raises: SpoolerError if it doesn't."""
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                self._arguments,
+                bound_to_us(self._arguments),
                 stderr=log,
                 stdout=log,
                 stdin=subprocess.DEVNULL,
@@ -71,10 +117,16 @@ class Service:
 
     def _wait_until_listening(self) -> None:
         give_up_at = time.monotonic() + _START_SECONDS
+        answer = 0
         while time.monotonic() < give_up_at and self._process and self._process.poll() is None:
             with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", self._port)) == 0:
-                    return
+                answer = probe.connect_ex((_LOOPBACK, self._port))
+            if answer == 0:
+                return
             time.sleep(_LOOK_SECONDS)
-        said = self._log.read_text("utf-8", "replace").splitlines() or ["it said nothing"]
-        raise SpoolerError(f"spooler {self._arguments[3]} didn't start: {said[-1].removeprefix('spooler: ')}")
+        if self._process and self._process.poll() is None:  # it runs: its last word is no reason
+            why = f"it can't be reached on {_LOOPBACK}: {os.strerror(answer)}"
+        else:
+            said = self._log.read_text("utf-8", "replace").splitlines() or ["it said nothing"]
+            why = said[-1].removeprefix("spooler: ")
+        raise SpoolerError(f"spooler {self._command} didn't start: {why}")

@@ -1,5 +1,6 @@
 """The load: real requests to real servers; what isn't a 200 is no figure."""
 
+import itertools
 import json
 import socket
 import threading
@@ -46,6 +47,18 @@ def test_no_time_at_all_is_one_request_for_each_connection() -> None:
 def test_another_answer_than_200_is_an_error() -> None:
     with ScriptedReceiver([200, 503]) as receiver, pytest.raises(SpoolerError, match=r"answered .*503"):
         load.run(receiver.server.server_port, made(), 1, 5)
+    assert len(receiver.received) == 2
+
+
+def test_what_is_called_before_each_request_ends_it() -> None:
+    calls = itertools.count(1)
+
+    def fail_from_the_third_on() -> None:
+        if next(calls) >= 3:
+            raise RuntimeError("enough")
+
+    with ScriptedReceiver() as receiver, pytest.raises(RuntimeError, match="enough"):
+        load.run(receiver.server.server_port, made(), 1, 60, before_each=fail_from_the_third_on)
     assert len(receiver.received) == 2
 
 

@@ -1,5 +1,8 @@
 """The playground: a real service starts, is measured, and ends with its block."""
 
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -26,6 +29,25 @@ def test_one_that_does_not_start_is_told_with_its_last_word(tmp_path: Path) -> N
     ) as caught:
         Service("run", tmp_path / "spooler.toml", free_port(), tmp_path / "log").__enter__()
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.skipif(
+    not shutil.which("unshare") or subprocess.call(["unshare", "--net", "true"], stderr=-3) != 0,
+    reason="needs unshare, and root",
+)
+def test_one_that_runs_and_can_not_be_reached_is_told_so(tmp_path: Path, key_pair: KeyPair) -> None:
+    text = """
+import sys
+from pathlib import Path
+from spooler.playground import Service
+Service("receive", Path(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])).__enter__()
+"""
+    port = free_port()
+    config = write_config(tmp_path, f'[receiver]\nlisten = "127.0.0.1:{port}"\n', key=key_pair.public_pem)
+    command = ["unshare", "--net", sys.executable, "-c", text, str(config), str(port), str(tmp_path / "log")]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    words = "spooler receive didn't start: it can't be reached on 127.0.0.1: Network is unreachable"
+    assert ended.stderr.splitlines()[-1] == f"spooler.errors.SpoolerError: {words}"
 
 
 def test_a_free_port_can_be_listened_on() -> None:

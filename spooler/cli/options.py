@@ -1,8 +1,10 @@
 """Options that several commands share."""
 
+import math
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -23,6 +25,16 @@ webhook_option = click.option("--webhook", metavar="NAME", help="Of this webhook
 yes_option = click.option("--yes", is_flag=True, help="Don't ask.")
 
 dry_run_option = click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
+
+
+class FiniteRange(click.FloatRange):
+    """A number within bounds. `nan` is none, though no bound keeps it out."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is no finite number.", param, ctx)
+        return number
 
 
 def _moment(_context: click.Context, _option: click.Parameter, value: str | None) -> datetime | None:

@@ -1,19 +1,29 @@
 """The benchmarks, as commands: `python tests/bench --help`."""
 
-import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import backlog
-import click
-import confirm
-import memory
-import processing
-import programs
-import readme
-import report
-from rounds import workplace
+_TO_INSTALL = "in the repository: .venv/bin/pip install --editable '.[test,bench]'"
+
+try:
+    import backlog
+    import click
+    import confirm
+    import memory
+    import processing
+    import programs
+    import readme
+    import report
+    from rounds import workplace
+
+    from spooler.cli.options import FiniteRange
+    from spooler.playground import ended_by_signals
+except ModuleNotFoundError as missing:
+    sys.exit(f"Error: there is no {missing.name} here; {_TO_INSTALL}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +57,8 @@ def main(context: click.Context, folder: Path | None, json_file: Path | None) ->
     What is compared takes turns, many times; read the ratios, not the rates. Several benchmarks may stand in
     one call, one after another, each with its options; nothing is deleted before the last has ended.
     """
-    if json_file is not None and not json_file.parent.is_dir():  # said before anything is measured
-        raise click.ClickException(f"--json {json_file}: there is no folder {json_file.parent}")
+    if json_file is not None:
+        report.demand_place(json_file)  # before anything is measured
     context.obj = _Bench(context, folder, json_file)
 
 
@@ -88,7 +98,7 @@ def processing_(bench: _Bench, rounds: int, count: int) -> None:
 
 @main.command("wake-up")
 @click.option("--count", default=300, type=click.IntRange(1), help="Notifications.")
-@click.option("--pause", default=0.1, type=click.FloatRange(0), help="Seconds of rest before each.")
+@click.option("--pause", default=0.1, type=FiniteRange(0, 3600), help="Seconds of rest before each.")
 @click.pass_obj
 def wake_up(bench: _Bench, count: int, pause: float) -> None:
     """From the 200 to the start of the script, when nothing else is to be done."""
@@ -131,7 +141,7 @@ def backlog_(bench: _Bench, /, rounds: int, files: int, **plan: Any) -> None:
 
 
 @main.command("memory")
-@click.option("--idle", default=60.0, type=click.FloatRange(1), help="Seconds to watch it doing nothing.")
+@click.option("--idle", default=60.0, type=FiniteRange(1, 86_400), help="Seconds to watch it doing nothing.")
 @click.pass_obj
 def memory_(bench: _Bench, idle: float) -> None:
     """Memory of receiver and processor, and what they do while nothing happens."""
@@ -146,27 +156,49 @@ def memory_(bench: _Bench, idle: float) -> None:
 
 
 @main.command("picture")
-@click.argument("json_file", type=click.Path(path_type=Path, exists=True))
+@click.argument("json_file", type=click.Path(path_type=Path))
 @click.argument("picture", type=click.Path(path_type=Path))
 def picture_(json_file: Path, picture: Path) -> None:
     """Draw the confirm benchmark's result that is in JSON_FILE, as PICTURE (.svg, .png)."""
-    from picture import draw  # a large library, for this command alone
-
-    draw(json.loads(json_file.read_text())["confirm"], picture)
+    results = report.read(json_file)
+    try:
+        from picture import draw  # a large library, for this command alone
+    except ModuleNotFoundError as missing:
+        raise click.ClickException(f"there is no {missing.name} here; {_TO_INSTALL}") from None
+    with _told_in_one_line(json_file, picture):
+        draw(results["confirm"], picture)
 
 
 @main.command("readme")
-@click.argument("json_file", type=click.Path(path_type=Path, exists=True))
-@click.argument("readme_file", type=click.Path(path_type=Path, exists=True))
+@click.argument("json_file", type=click.Path(path_type=Path))
+@click.argument("readme_file", type=click.Path(path_type=Path))
 @click.option("--check", is_flag=True, help="Only say whether the README has these figures.")
 def readme_(json_file: Path, readme_file: Path, check: bool) -> None:
     """Write the figures of JSON_FILE between the marks in README_FILE."""
-    text = readme_file.read_text()
-    written = readme.written(text, json.loads(json_file.read_text()))
+    results = report.read(json_file)
+    with _told_in_one_line(json_file, readme_file):
+        text = readme_file.read_text()
+        written = readme.written(text, results)
+        if not check:
+            readme_file.write_text(written)
     if check and written != text:
         raise click.ClickException(f"{readme_file} has other figures than {json_file}")
-    readme_file.write_text(written)
+
+
+@contextmanager
+def _told_in_one_line(json_file: Path, output: Path) -> Iterator[None]:
+    """Say what is wrong with the results, or with where they are to go. Raises: click.ClickException."""
+    try:
+        yield
+    except (KeyError, TypeError, IndexError):
+        words = "hasn't all results that this takes; measure them with --json, `confirm` above all"
+        raise click.ClickException(f"{json_file} {words}") from None
+    except OSError as error:
+        raise click.ClickException(f"{output}: {error.strerror or error}") from None
+    except ValueError as error:  # no text, no marks, or no such kind of picture
+        raise click.ClickException(f"{output}: {error}") from None
 
 
 if __name__ == "__main__":
-    main(prog_name="python tests/bench")
+    with ended_by_signals():
+        main(prog_name="python tests/bench")

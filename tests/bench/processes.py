@@ -1,7 +1,8 @@
 """Processes under measurement: started, measured with all that they start, and ended.
 
 Owns: processor time and memory of a process tree, as the kernel tells them.
-Promises: every process that was started is ended, by its own number, when its `with` is left.
+Promises: every process that was started is ended, by its own number, when its `with` is left; and gets
+SIGTERM when this one is killed.
 """
 
 import contextlib
@@ -15,6 +16,8 @@ from pathlib import Path
 import click
 import psutil
 
+from spooler.playground import bound_to_us
+
 _PATIENCE_SECONDS = 60.0
 
 
@@ -25,7 +28,7 @@ def running(
     """Run a program in the background, its output in `log_file`; SIGTERM ends it."""
     with log_file.open("ab") as log:
         started = subprocess.Popen(
-            list(map(str, command)),
+            bound_to_us(list(map(str, command))),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

@@ -23,9 +23,11 @@ _BENCHMARKS = ("confirm", "processing", "wake-up", "backlog", "done today", "mem
 
 
 def written(readme: str, results: dict[str, Any]) -> str:
-    """Return the README with these figures between its marks."""
+    """Return the README with these figures between its marks. Raises: ValueError if it has none."""
     before, begin, rest = readme.partition(_BEGIN)
     _old, end, after = rest.partition(_END)
+    if not end:
+        raise ValueError(f"the figures go between {_BEGIN} and {_END}, which aren't both there")
     return f"{before}{begin}\n{figures(results)}{end}{after}"
 
 

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import click
 import psutil
 from rich.console import Console
 from rich.table import Table
@@ -94,8 +95,41 @@ def _console() -> Console:
     return Console(width=None if sys.stdout.isatty() else 110)
 
 
+def read(file: Path) -> dict[str, Any]:
+    """Return the results that a file holds. Raises: click.ClickException."""
+    try:
+        found = json.loads(file.read_text())
+    except OSError as error:
+        raise click.ClickException(f"{file}: {error.strerror}") from None
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise click.ClickException(f"{file}: holds no JSON object, and so no results")
+    return found
+
+
+def demand_place(file: Path) -> None:
+    """Find out whether results can be saved there. Raises: click.ClickException."""
+    if not file.parent.is_dir():
+        raise click.ClickException(f"--json {file}: there is no folder {file.parent}")
+    is_new = not file.exists()
+    if not is_new and not file.is_file():
+        raise click.ClickException(f"--json {file}: is no file that results could be added to")
+    if not is_new:
+        read(file)
+    try:
+        file.open("ab").close()
+        if is_new:
+            file.unlink()
+    except OSError as error:
+        raise click.ClickException(f"--json {file}: {error.strerror}") from None
+
+
 def save(file: Path, benchmark: str, result: Mapping[str, Any], aims: Sequence[Aim]) -> None:
-    """Put a benchmark's result into the file, in the place of an older one."""
-    known = json.loads(file.read_text()) if file.exists() else {}
+    """Put a benchmark's result into the file, in the place of an older one. Raises: click.ClickException."""
+    known = read(file) if file.exists() else {}
     known[benchmark] = {**result, "aims": [asdict(aim) | {"verdict": aim.verdict} for aim in aims]}
-    file.write_text(json.dumps(known, indent=1) + "\n")
+    try:
+        file.write_text(json.dumps(known, indent=1) + "\n")
+    except OSError as error:
+        raise click.ClickException(f"--json {file}: {error.strerror}") from None

@@ -75,5 +75,5 @@ def _where(results: dict[str, Any]) -> str:
     return (
         f"{machine['cores']} cores, {machine['memory_bytes'] / 1e9:.0f} GB, {file_system}, "
         f"Linux {machine['kernel'].split('-')[0]}, Python {machine['python']}; {MANY} connections, 1 KiB; "
-        f"medians of {rounds:.0f} rounds in turns"
+        f"in the first table medians of {rounds:.0f} rounds in turns"
     )

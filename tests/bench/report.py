@@ -57,14 +57,15 @@ class Aim:
 def machine(folder: Path) -> dict[str, Any]:
     """Return what was measured on; `folder` is on the disk in question."""
     mounted = [part for part in psutil.disk_partitions(all=True) if folder.is_relative_to(part.mountpoint)]
-    options = max(mounted, key=lambda part: len(part.mountpoint)).opts
+    mount = max(mounted, key=lambda part: len(part.mountpoint))
     disk = FileSystem.of(folder)
     return {
         "cores": os.cpu_count(),
         "memory_bytes": psutil.virtual_memory().total,
         "kernel": platform.release(),
         "python": platform.python_version(),
-        "disk": f"{disk.kind}{'' if disk.has_journal else ' without a journal'} ({options})",
+        "disk": f"{disk.kind}{'' if disk.has_journal else ' without a journal'}"
+        f"{' on a loop device' if mount.device.startswith('/dev/loop') else ''} ({mount.opts})",
         "load_average_before": os.getloadavg()[0],
     }
 

@@ -28,6 +28,7 @@ _MAKE = {
     "xfs": ("mkfs.xfs", "-q", "-f"),
 }
 _SHUT_DOWN = 0x8004587D  # FS_IOC_SHUTDOWN
+_RELEASE_SECONDS = 5 * PATIENCE_SECONDS  # longer than a container lives
 _NO_LOG_FLUSH = struct.pack("I", 2)
 
 
@@ -93,7 +94,7 @@ def attached(image: Path) -> Iterator[Path]:
     # RACE: whoever starts a container gets a copy of all mounts, and throws it away a moment later. Until
     # then a file system lives on that is unmounted here, and writes to the image at its end. (After a failure
     # that is not waited for: the failure is what is to be told.)
-    end = time.monotonic() + PATIENCE_SECONDS
+    end = time.monotonic() + _RELEASE_SECONDS
     while backing and _backing(device) == backing:
         if time.monotonic() > end:
             who = ", ".join(_holders(device)) or "nobody who can be found"

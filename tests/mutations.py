@@ -668,6 +668,20 @@ MUTATIONS = (
     ),
     Mutation(
         AUTHENTIC,
+        "a worker that is started again goes back to the keys of the service's start",
+        "service.py",
+        (("        receiver.read_keys(again=again, quietly=True)\n", "        pass\n"),),
+        ("test_service.py::test_a_worker_that_is_started_again_goes_on_with_the_last_good_key",),
+    ),
+    Mutation(
+        AUTHENTIC,
+        "the parent keeps up with the keys only when it is told to",
+        "supervisor.py",
+        (("                self._keep_up(False)\n", ""),),
+        ("test_supervisor.py::test_the_parent_keeps_up_at_each_look_and_before_reload_is_handed_on",),
+    ),
+    Mutation(
+        AUTHENTIC,
         "client certificates aren't asked for",
         "admission.py",
         (("    if webhook.client_certificates:\n", "    if False:\n"),),

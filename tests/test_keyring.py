@@ -89,6 +89,22 @@ def test_the_last_good_key_is_kept_and_each_breakage_reported_once(path: Path) -
         assert words in line["reason"]
 
 
+def test_what_was_read_quietly_counts_and_what_was_refused_quietly_is_told_later(path: Path) -> None:
+    keyring = Keyring([path])
+    with capture_logs() as lines:
+        path.write_bytes(SPKI)
+        keyring.refresh(quietly=True)
+        path.write_bytes(b"")
+        keyring.refresh(quietly=True)
+        keyring.refresh(force=True, quietly=True)
+        assert lines == []
+        keyring.refresh()
+    assert keyring.keys[0].public == PUBLIC
+    assert [(line["event"], line["fingerprint"]) for line in lines] == [
+        ("key kept", keyring.keys[0].fingerprint)
+    ]
+
+
 def test_a_file_that_comes_back_is_taken_up(path: Path) -> None:
     keyring = Keyring([path])
     path.unlink()

@@ -674,6 +674,13 @@ MUTATIONS = (
         ("test_service.py::test_a_worker_that_is_started_again_goes_on_with_the_last_good_key",),
     ),
     Mutation(
+        PROMPT,
+        "a pipe in a key file's place is waited for",
+        "keys.py",
+        (("flags | os.O_NONBLOCK)", "flags)"),),
+        ("test_keyring.py::test_a_pipe_in_the_place_of_a_file_is_not_waited_for",),
+    ),
+    Mutation(
         AUTHENTIC,
         "the parent keeps up with the keys only when it is told to",
         "supervisor.py",

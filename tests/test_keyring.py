@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from key_files import OTHERS, PRIVATE_XML, PUBLIC, SPKI, XML, pem_file
+from running_service import PATIENCE_SECONDS
 from structlog.testing import capture_logs
 
 from spooler.errors import KeyFileError
@@ -116,6 +117,18 @@ def test_a_file_that_comes_back_is_taken_up(path: Path) -> None:
     with capture_logs() as lines:
         keyring.refresh()
     assert [line["event"] for line in lines] == ["key kept"]
+
+
+def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(path: Path) -> None:
+    keyring = Keyring([path])
+    path.unlink()
+    os.mkfifo(path)
+    with capture_logs() as lines:
+        reading = threading.Thread(target=keyring.refresh, daemon=True)
+        reading.start()
+        reading.join(PATIENCE_SECONDS)
+    assert [line["reason"] for line in lines] == [f"{path}: is no regular file"]
+    assert keyring.keys[0].public == OTHERS[0].public_key()
 
 
 def test_one_broken_file_does_not_hold_up_the_others(path: Path) -> None:

@@ -674,6 +674,13 @@ MUTATIONS = (
         ("test_service.py::test_a_worker_that_is_started_again_goes_on_with_the_last_good_key",),
     ),
     Mutation(
+        CLEAR,
+        "a connection that systemd has accepted is taken for a listening socket",
+        "listening.py",
+        (("    if not found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):\n", "    if False:\n"),),
+        ("test_listening.py::test_a_socket_that_nobody_can_be_accepted_on_is_a_mistake[a connection]",),
+    ),
+    Mutation(
         PROMPT,
         "a pipe in a key file's place is waited for",
         "keys.py",

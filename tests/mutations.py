@@ -873,6 +873,21 @@ MUTATIONS = (
         ("test_cli.py::test_where_standard_input_is_closed_nothing_is_read_and_nobody_is_asked",),
     ),
     Mutation(
+        AUTHENTIC,
+        "anybody may tell of a client certificate",
+        "proxy.py",
+        (
+            (
+                "    if (address := _address(environ)) != _plain(trusted_proxy):\n        who",
+                "    if (address := ''):\n        who",
+            ),
+        ),
+        (
+            "test_proxy.py::test_nobody_but_the_trusted_proxy_is_believed",
+            "test_receiver.py::test_a_certificate_that_somebody_else_than_the_proxy_tells_of_is_forged",
+        ),
+    ),
+    Mutation(
         HARMLESS,
         "the zone of a forwarded address is kept",
         "proxy.py",

@@ -29,7 +29,7 @@ def check(
     if webhook.client_certificates:
         shown = proxy.certificate_fingerprint(environ, trusted_proxy)
         if shown not in webhook.client_certificates:
-            raise CertificateRefusedError(f"client certificate {shown or '(none)'} is not on the list")
+            raise CertificateRefusedError(f"client certificate {shown} is not on the list")
     if not webhook.signed:
         return ""
     given = signature.decode(environ.get(SIGNATURE_HEADER))

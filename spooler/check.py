@@ -214,7 +214,8 @@ def _port(configuration: Configuration) -> Iterator[Finding]:
     try:
         status, text = _ask_health(address)
     except (OSError, http.client.HTTPException, UnicodeError) as error:
-        yield Finding(Verdict.NOTICE, "receiver", f"nothing answers at {address}: {error}; is it running?")
+        reason = getattr(error, "strerror", None) or error
+        yield Finding(Verdict.NOTICE, "receiver", f"nothing answers at {address}: {reason}; is it running?")
     else:
         verdict = Verdict.RIGHT if status == 200 else Verdict.WRONG
         yield Finding(verdict, "receiver", f"answers at {address}: {status} {text}")

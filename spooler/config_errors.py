@@ -59,7 +59,8 @@ class Place:
                 return path
         except OSError as error:  # a folder on the way may not be entered
             raise self.error(key, f"the key file {path} can't be read: {error.strerror}") from None
-        raise self.error(key, f"the key file {path} doesn't exist")
+        what = "is no regular file" if path.exists() else "doesn't exist"
+        raise self.error(key, f"the key file {path} {what}")
 
     def fingerprint(self, key: tuple[str, ...], written: str) -> str:
         """Return a certificate's SHA-256 as lower-case hex, colons taken out. Raises: ConfigurationError."""

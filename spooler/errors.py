@@ -59,4 +59,4 @@ class SignatureRefusedError(SpoolerError):
 
 
 class CertificateRefusedError(SpoolerError):
-    """A request's client certificate isn't on the webhook's list; the text is for the log."""
+    """A request's client certificate isn't on the webhook's list, or it has none; for the log, too."""

@@ -20,7 +20,7 @@ from spooler.keys import parse_key, read_file, refusal, text_of
 
 def load_private_key(path: Path) -> RSAPrivateKey:
     """Return the private key in a PEM file, for the sender. Raises: KeyFileError."""
-    content = read_file(path)
+    content = read_file(path, pipes=True)
     wanted = "signing needs a private RSA key in PEM, without a passphrase"
     try:
         key = serialization.load_pem_private_key(text_of(content).encode(), password=None)

@@ -37,7 +37,7 @@ class _WatchedFile:
         self._refused: _Stamp | None = None
         self._take(_stamp(self._where), load_key(path))
 
-    def refresh(self, force: bool) -> None:
+    def refresh(self, force: bool, quietly: bool) -> None:
         """Read the file again if it may have changed; keep the last good key if it is none any more."""
         # RACE: stat before reading, so that what is written after the stat is seen the next time.
         stamp = _stamp(self._where)
@@ -48,11 +48,15 @@ class _WatchedFile:
             key = load_key(self._path)
         except KeyFileError as error:
             # Tried again at every call, for the reason may lie outside of the file; reported once.
+            if quietly:
+                return
             if force or stamp != self._refused:
-                get_logger().error("key kept", file=self._where, reason=str(error))
+                kept = self.key.fingerprint
+                get_logger().error("key kept", file=self._where, reason=str(error), fingerprint=kept)
             self._refused = stamp
             return
-        self._take(stamp, key, quietly=key == self.key and stamp == self._taken and not force)
+        known = key == self.key and stamp == self._taken and not force
+        self._take(stamp, key, quietly=quietly or known)
 
     def _take(self, stamp: _Stamp, key: Key, quietly: bool = False) -> None:
         self.key = key
@@ -86,9 +90,12 @@ class Keyring:
         """The last good key of each file, in the order of the paths."""
         return self._keys
 
-    def refresh(self, force: bool = False) -> None:
-        """Read the files that changed (with `force`: all); costs one `stat` a file when none did."""
+    def refresh(self, force: bool = False, quietly: bool = False) -> None:
+        """Read the files that changed (with `force`: all); costs one `stat` a file when none did.
+
+        quietly: log nothing, for somebody else does. What is refused now is told by the next call that isn't.
+        """
         with self._lock:
             for file in self._files:
-                file.refresh(force)
+                file.refresh(force, quietly)
             self._keys = tuple(file.key for file in self._files)

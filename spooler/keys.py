@@ -10,7 +10,9 @@ was issued by anyone: here a certificate is only the wrapping of a key.
 import base64
 import codecs
 import hashlib
+import os
 import re
+import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -77,9 +79,9 @@ class Key:
         return (self.bits + 7) // 8
 
 
-def load_key(path: Path) -> Key:
-    """Return the public key in a file (see `parse_key`). Raises: KeyFileError."""
-    return parse_key(read_file(path), str(path))
+def load_key(path: Path, *, pipes: bool = False) -> Key:
+    """Return the public key in a file (see `parse_key`); `pipes` as for `read_file`. Raises: KeyFileError."""
+    return parse_key(read_file(path, pipes=pipes), str(path))
 
 
 def parse_key(content: bytes, name: str) -> Key:
@@ -105,16 +107,25 @@ def refusal(name: str, what: str, wanted: str = _EXPECTED) -> KeyFileError:
     return KeyFileError(f"{name}: {what}; {wanted}")
 
 
-def read_file(path: Path) -> bytes:
-    """Return what can be a key file's content, and one byte more of what can't. Raises: KeyFileError."""
+def read_file(path: Path, *, pipes: bool = False) -> bytes:
+    """Return what can be a key file's content, and one byte more of what can't. Raises: KeyFileError.
+
+    pipes: take a pipe too, and wait for it: a person may hand one over. A service never does.
+    """
     try:
-        with path.open("rb") as file:
+        with open(path, "rb", opener=None if pipes else _at_once) as file:
+            if not (pipes or stat.S_ISREG(os.fstat(file.fileno()).st_mode)):
+                raise KeyFileError(f"{path}: is no regular file")
             return file.read(MAX_FILE_BYTES + 1)
     except FileNotFoundError:
         raise KeyFileError(f"{path}: doesn't exist: there is no such key file") from None
     except (OSError, ValueError) as error:  # a folder, no permission, I/O; a NUL in the name
         reason = error.strerror if isinstance(error, OSError) else error
         raise KeyFileError(f"{path}: can't be read: {reason}") from None
+
+
+def _at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)  # of a pipe that nobody writes to, too
 
 
 def text_of(content: bytes) -> str:

@@ -64,14 +64,20 @@ def _from_systemd() -> list[socket.socket]:
     os.environ.pop("LISTEN_FDNAMES", None)
     if not meant_for_us or not count.isdigit():
         return []
-    found = []
-    for descriptor in range(_FIRST_FD, _FIRST_FD + int(count)):
-        try:
-            os.set_inheritable(descriptor, False)
-            found.append(socket.socket(fileno=descriptor))
-        except OSError as error:
-            reason = error.strerror
-            raise ConfigurationError(f"LISTEN_FDS: descriptor {descriptor} is no socket: {reason}") from None
+    return [_handed_over(descriptor) for descriptor in range(_FIRST_FD, _FIRST_FD + int(count))]
+
+
+def _handed_over(descriptor: int) -> socket.socket:
+    where = f"LISTEN_FDS: descriptor {descriptor}"
+    try:
+        os.set_inheritable(descriptor, False)
+        found = socket.socket(fileno=descriptor)
+    except OSError as error:
+        raise ConfigurationError(f"{where} is no socket: {error.strerror}") from None
+    if found.type != socket.SOCK_STREAM:
+        raise ConfigurationError(f"{where} is no stream socket; the .socket unit needs ListenStream=")
+    if not found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        raise ConfigurationError(f"{where} doesn't listen; the .socket unit needs Accept=no")
     return found
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from spooler.certificates import fingerprint
+from spooler.errors import CertificateRefusedError
 
 UNIX = "unix"
 _WAITRESS_UNIX_PEER = "localhost"  # waitress' address for every peer on a Unix socket; TCP peers are numeric
@@ -41,20 +42,24 @@ def peer(environ: Environ, trusted_proxy: str) -> str:
     return str(found).partition("%")[0]
 
 
-def certificate_fingerprint(environ: Environ, trusted_proxy: str) -> str | None:
+def certificate_fingerprint(environ: Environ, trusted_proxy: str) -> str:
     """Return the SHA-256 (lower-case hex) of the client's certificate.
 
-    None where there is none, where it can't be read or two headers differ, and from anybody but the
-    trusted proxy. TRUST: the headers are anybody's to send.
+    Raises: CertificateRefusedError where there is none, where it can't be read or two headers differ, and
+    where anybody but the trusted proxy tells of it. TRUST: the headers are anybody's to send.
     """
-    if _address(environ) != _plain(trusted_proxy):
-        return None
-    found = {
-        _of_client_cert(environ.get("HTTP_CLIENT_CERT")),
-        _of_nginx(environ.get("HTTP_X_SSL_CLIENT_CERT")),
-    }
-    found.discard("")
-    return found.pop() if len(found) == 1 else None
+    client_cert, escaped = environ.get("HTTP_CLIENT_CERT"), environ.get("HTTP_X_SSL_CLIENT_CERT")
+    if not (client_cert or escaped):
+        raise CertificateRefusedError("no client certificate was presented")
+    if (address := _address(environ)) != _plain(trusted_proxy):
+        who = f"{address}, which isn't receiver.trusted_proxy ({trusted_proxy})"
+        raise CertificateRefusedError(f"a client certificate was presented by {who}")
+    first, *others = {_of_client_cert(client_cert), _of_nginx(escaped)} - {""}
+    if others:
+        raise CertificateRefusedError("Client-Cert and X-SSL-Client-Cert tell of different certificates")
+    if first is None:
+        raise CertificateRefusedError("the client certificate that was presented can't be read")
+    return first
 
 
 def _address(environ: Environ) -> str:

@@ -93,10 +93,10 @@ class Receiver:
         each = [endpoint.counts for endpoint in self._endpoints.values()]
         return Counts(*map(sum, zip(*each, strict=True)))
 
-    def read_keys(self, *, again: bool = False) -> None:
-        """Read the key files that changed; with `again`, all of them."""
+    def read_keys(self, *, again: bool = False, quietly: bool = False) -> None:
+        """Read the key files that changed; with `again`, all of them. `quietly`: log nothing of it."""
         for endpoint in self._endpoints.values():
-            endpoint.keyring.refresh(force=again)
+            endpoint.keyring.refresh(force=again, quietly=quietly)
 
     def sweep(self) -> None:
         """Put right what the time before this start has left behind. Raises: OSError."""

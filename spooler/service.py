@@ -36,8 +36,9 @@ def receive(configuration: Configuration) -> int:
     """Run the receiver until SIGTERM; return the exit status. Raises: SpoolerError."""
     manager = _begin()
     listeners = listen(configuration.receiver.listen)
-    children = _receiver_children(configuration, listeners)
-    return Supervisor(children, partial(_close, listeners), manager).run()
+    receiver = Receiver(configuration)
+    children = _receiver_children(configuration, receiver, listeners)
+    return Supervisor(children, partial(_close, listeners), manager, partial(_keep_keys, receiver)).run()
 
 
 def process(configuration: Configuration) -> int:
@@ -67,9 +68,10 @@ def run(configuration: Configuration) -> int:
             _close(listeners)  # the receivers' alone
             _run_processor(configuration, lambda _status: pulse.beat(), metrics=metrics)
 
-        children = _receiver_children(configuration, listeners, lock)
+        receiver = Receiver(configuration)
+        children = _receiver_children(configuration, receiver, listeners, lock)
         children.append(Child("processor", work, _PROCESSOR_HUNG_SECONDS))
-        return Supervisor(children, partial(_close, listeners), manager).run()
+        return Supervisor(children, partial(_close, listeners), manager, partial(_keep_keys, receiver)).run()
     finally:
         lock.close()
 
@@ -88,10 +90,23 @@ def _close(listeners: Sequence[Listener]) -> None:
         listener.socket.close()
 
 
+def _keep_keys(receiver: Receiver, again: bool) -> None:
+    """Know the last good keys in the parent, too: a receiver that is started again begins with them.
+
+    The children tell of them, so nothing is logged here.
+    """
+    try:
+        receiver.read_keys(again=again, quietly=True)
+    except Exception:  # noqa: BLE001 - the children must be looked after, whatever a key file holds
+        get_logger().exception("defect")
+
+
 def _receiver_children(
-    configuration: Configuration, listeners: list[Listener], lock: ProcessorLock | None = None
+    configuration: Configuration,
+    receiver: Receiver,
+    listeners: list[Listener],
+    lock: ProcessorLock | None = None,
 ) -> list[Child]:
-    receiver = Receiver(configuration)
     receiver.sweep()
     hold_signals()
     for listener in listeners:

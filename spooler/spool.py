@@ -120,6 +120,8 @@ class WebhookSpool(WebhookFolders):
                 remedy = "give that user the folder (chown, chmod u+rwx) or change `spool`"
                 if error.errno == errno.EROFS:
                     remedy = "mount it writable; after a change of `spool`, run `spooler install` again"
+                elif error.errno == errno.ENAMETOOLONG:
+                    remedy = "give `spool` a shorter path"
                 raise SpoolUnusableError(
                     f"{folder}: can't be written by user id {os.geteuid()}: {error.strerror}; {remedy}"
                 ) from None

@@ -668,6 +668,34 @@ MUTATIONS = (
     ),
     Mutation(
         AUTHENTIC,
+        "a worker that is started again goes back to the keys of the service's start",
+        "service.py",
+        (("        receiver.read_keys(again=again, quietly=True)\n", "        pass\n"),),
+        ("test_service.py::test_a_worker_that_is_started_again_goes_on_with_the_last_good_key",),
+    ),
+    Mutation(
+        CLEAR,
+        "a connection that systemd has accepted is taken for a listening socket",
+        "listening.py",
+        (("    if not found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):\n", "    if False:\n"),),
+        ("test_listening.py::test_a_socket_that_nobody_can_be_accepted_on_is_a_mistake[a connection]",),
+    ),
+    Mutation(
+        PROMPT,
+        "a pipe in a key file's place is waited for",
+        "keys.py",
+        (("flags | os.O_NONBLOCK)", "flags)"),),
+        ("test_keyring.py::test_a_pipe_in_the_place_of_a_file_is_not_waited_for",),
+    ),
+    Mutation(
+        AUTHENTIC,
+        "the parent keeps up with the keys only when it is told to",
+        "supervisor.py",
+        (("                self._keep_up(False)\n", ""),),
+        ("test_supervisor.py::test_the_parent_keeps_up_at_each_look_and_before_reload_is_handed_on",),
+    ),
+    Mutation(
+        AUTHENTIC,
         "client certificates aren't asked for",
         "admission.py",
         (("    if webhook.client_certificates:\n", "    if False:\n"),),
@@ -843,6 +871,21 @@ MUTATIONS = (
         "cli/__init__.py",
         (("if sys.stdin is None:", "if False:"),),
         ("test_cli.py::test_where_standard_input_is_closed_nothing_is_read_and_nobody_is_asked",),
+    ),
+    Mutation(
+        AUTHENTIC,
+        "anybody may tell of a client certificate",
+        "proxy.py",
+        (
+            (
+                "    if (address := _address(environ)) != _plain(trusted_proxy):\n        who",
+                "    if (address := ''):\n        who",
+            ),
+        ),
+        (
+            "test_proxy.py::test_nobody_but_the_trusted_proxy_is_believed",
+            "test_receiver.py::test_a_certificate_that_somebody_else_than_the_proxy_tells_of_is_forged",
+        ),
     ),
     Mutation(
         HARMLESS,

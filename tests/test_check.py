@@ -250,6 +250,14 @@ def test_no_name_reaches_the_terminal_raw(path: Path) -> None:
     assert b"\x1b" not in ended.stdout
 
 
+def test_where_nobody_answers_the_reason_is_told_in_words(tmp_path: Path, key_pair: KeyPair) -> None:
+    (tmp_path / "processors").mkdir()
+    receiver = '[receiver]\nlisten = "unix:no.sock"\n'
+    findings = look(write_config(tmp_path, receiver, key=key_pair.public_pem))
+    told = f"nothing answers at unix:{tmp_path}/no.sock: No such file or directory; is it running?"
+    assert told in texts(findings, Verdict.NOTICE)
+
+
 @pytest.mark.parametrize("host", ["a..b", "." + "x" * 70])
 def test_a_name_that_can_be_no_hosts_is_told_and_the_rest_is_looked_at(
     tmp_path: Path, key_pair: KeyPair, host: str

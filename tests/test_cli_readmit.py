@@ -147,7 +147,7 @@ def test_client_certificates_count_as_they_do_for_the_receiver(tmp_path: Path) -
     assert "readmitted, 2 stay" in spooler(site.config_file, "readmit", "--webhook", "tls").out
     site.config_file.write_text(site.config_file.read_text().replace("0" * 64, wanted))
     ended = spooler(site.config_file, "readmit")
-    assert "client certificate (none) is not on the list" in ended.out
+    assert "presented by 203.0.113.9, which isn't receiver.trusted_proxy (127.0.0.1)" in ended.out
     assert [path.read_bytes() for path in site.files("incoming", "tls")] == [by_proxy]
     assert [path.read_bytes() for path in site.files("rejected", "tls")] == [around]
 

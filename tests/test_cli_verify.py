@@ -59,6 +59,13 @@ def test_it_tells_key_hash_and_padding_and_the_lines_to_write(folder: Path) -> N
     assert settings == {"public_keys": [str(file)], "hash": hash_, "padding": "pkcs1v15"}
 
 
+def test_the_key_may_come_through_a_pipe() -> None:
+    key = next(DOTNET.glob("public.*"))
+    arguments = ("--body", DOTNET / "body.json", "--signature", SIGNATURE, "--key", "/dev/stdin")
+    result = _verify(*arguments, body=key.read_bytes())
+    assert (result.returncode, result.stderr) == (0, "")
+
+
 def test_the_key_is_found_among_several_and_its_path_made_absolute(tmp_path: Path) -> None:
     algorithm = Algorithm("sha384", "pss")
     for name in ("old", "new"):

@@ -1,6 +1,7 @@
 """The configuration file: what it gives, and how its mistakes are told."""
 
 import math
+import os
 import re
 from pathlib import Path
 
@@ -309,6 +310,12 @@ def test_the_folders_must_be_named(tmp_path: Path, key: str) -> None:
 def test_a_key_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     said = mistake(tmp_path, "", "[webhook.other]\n\npublic_keys = ['keys/x.pem']")
     assert said == f"line 8: webhook.other.public_keys: the key file {tmp_path}/keys/x.pem doesn't exist"
+
+
+def test_a_key_file_that_is_a_pipe_is_told_as_what_it_is(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "x.pem")
+    said = mistake(tmp_path, "", "[webhook.other]\npublic_keys = ['x.pem']")
+    assert said.endswith(f": the key file {tmp_path}/x.pem is no regular file")
 
 
 def test_a_key_file_that_cannot_be_looked_at_is_named(tmp_path: Path) -> None:

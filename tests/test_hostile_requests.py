@@ -1,10 +1,12 @@
 """Requests of any bytes against the parser, and headers of any text against what reads them."""
 
+import contextlib
 import email
 import email.policy
 from collections.abc import Sequence
 from urllib.parse import quote
 
+import pytest
 from conftest import examples
 from hostile import damaged, texts
 from hypothesis import example, given, settings
@@ -15,6 +17,7 @@ from waitress.adjustments import Adjustments
 from spooler import mail, proxy
 from spooler.alert_texts import Failure, failed
 from spooler.config import Alerts
+from spooler.errors import CertificateRefusedError
 from spooler.http_requests import Parser
 
 BODY = make_body()
@@ -116,9 +119,12 @@ def test_headers_of_a_proxy_give_a_fingerprint_or_none(
         "HTTP_X_SSL_CLIENT_CERT": escaped,
         "HTTP_X_FORWARDED_FOR": forwarded,
     }
-    found = proxy.certificate_fingerprint(environ, "127.0.0.1")
-    assert found is None or (len(found) == 64 and found.isalnum())
-    assert proxy.certificate_fingerprint(environ, "192.0.2.1") is None
+    with contextlib.suppress(CertificateRefusedError):
+        found = proxy.certificate_fingerprint(environ, "127.0.0.1")
+        assert len(found) == 64
+        assert found.isalnum()
+    with pytest.raises(CertificateRefusedError):
+        proxy.certificate_fingerprint(environ, "192.0.2.1")
     peer = proxy.peer(environ, "127.0.0.1")
     assert len(peer) < 100
     assert peer.isprintable()

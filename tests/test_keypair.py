@@ -1,5 +1,6 @@
 """Key pairs that are made for trying things out."""
 
+import os
 import stat
 from pathlib import Path
 
@@ -28,6 +29,16 @@ def test_a_pair_is_three_files_of_one_key(tmp_path: Path) -> None:
     assert stat.S_IMODE(private.stat().st_mode) == 0o600
     assert private.read_bytes() == private_file(PrivateFormat.PKCS8)
     assert load_private_key(private).public_key() == load_key(pem).public == load_key(xml).public == PUBLIC
+
+
+def test_a_private_key_may_come_through_a_pipe() -> None:
+    reading, writing = os.pipe()
+    os.write(writing, private_file(PrivateFormat.PKCS8))
+    os.close(writing)
+    try:
+        assert load_private_key(Path(f"/dev/fd/{reading}")).public_key() == PUBLIC
+    finally:
+        os.close(reading)
 
 
 @pytest.mark.parametrize("name", ["private.pem", "public.pem", "public.xml"])

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from key_files import OTHERS, PRIVATE_XML, PUBLIC, SPKI, XML, pem_file
+from running_service import PATIENCE_SECONDS
 from structlog.testing import capture_logs
 
 from spooler.errors import KeyFileError
@@ -89,6 +90,22 @@ def test_the_last_good_key_is_kept_and_each_breakage_reported_once(path: Path) -
         assert words in line["reason"]
 
 
+def test_what_was_read_quietly_counts_and_what_was_refused_quietly_is_told_later(path: Path) -> None:
+    keyring = Keyring([path])
+    with capture_logs() as lines:
+        path.write_bytes(SPKI)
+        keyring.refresh(quietly=True)
+        path.write_bytes(b"")
+        keyring.refresh(quietly=True)
+        keyring.refresh(force=True, quietly=True)
+        assert lines == []
+        keyring.refresh()
+    assert keyring.keys[0].public == PUBLIC
+    assert [(line["event"], line["fingerprint"]) for line in lines] == [
+        ("key kept", keyring.keys[0].fingerprint)
+    ]
+
+
 def test_a_file_that_comes_back_is_taken_up(path: Path) -> None:
     keyring = Keyring([path])
     path.unlink()
@@ -100,6 +117,18 @@ def test_a_file_that_comes_back_is_taken_up(path: Path) -> None:
     with capture_logs() as lines:
         keyring.refresh()
     assert [line["event"] for line in lines] == ["key kept"]
+
+
+def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(path: Path) -> None:
+    keyring = Keyring([path])
+    path.unlink()
+    os.mkfifo(path)
+    with capture_logs() as lines:
+        reading = threading.Thread(target=keyring.refresh, daemon=True)
+        reading.start()
+        reading.join(PATIENCE_SECONDS)
+    assert [line["reason"] for line in lines] == [f"{path}: is no regular file"]
+    assert keyring.keys[0].public == OTHERS[0].public_key()
 
 
 def test_one_broken_file_does_not_hold_up_the_others(path: Path) -> None:

@@ -71,6 +71,8 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     with pytest.raises(KeyFileError, match="can't be read: Is a directory"):
         load_key(tmp_path)
     with pytest.raises(KeyFileError, match="is larger than 64 KiB"):
+        load_key(Path("/dev/zero"), pipes=True)
+    with pytest.raises(KeyFileError, match="/dev/zero: is no regular file"):
         load_key(Path("/dev/zero"))
 
 

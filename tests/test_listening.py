@@ -6,6 +6,7 @@ import re
 import socket
 import stat
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -226,6 +227,43 @@ def test_sockets_of_two_kinds_are_a_mistake(tmp_path: Path) -> None:
         ended = run_to_the_end(site, "receive", wrapper=hand_over(*descriptors), pass_fds=descriptors)
     assert (ended.returncode, ended.stderr.count("\n")) == (78, 1)
     assert "LISTEN_FDS: both TCP and Unix sockets" in ended.stderr
+
+
+def datagrams(_path: Path) -> socket.socket:
+    bound = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    bound.bind(("127.0.0.1", 0))
+    return out_of_the_way(bound)
+
+
+def sequenced_packets(path: Path) -> socket.socket:
+    bound = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    bound.bind(str(path))
+    bound.listen()
+    return out_of_the_way(bound)
+
+
+def accepted(_path: Path) -> socket.socket:
+    with socket.create_server(("127.0.0.1", 0)) as bound, connect(bound.getsockname()):
+        return out_of_the_way(bound.accept()[0])
+
+
+@pytest.mark.parametrize(
+    ("kind", "wrong"),
+    [
+        (datagrams, "is no stream socket; the .socket unit needs ListenStream="),
+        (sequenced_packets, "is no stream socket; the .socket unit needs ListenStream="),
+        (accepted, "doesn't listen; the .socket unit needs Accept=no"),
+    ],
+    ids=["datagrams", "packets", "a connection"],
+)
+def test_a_socket_that_nobody_can_be_accepted_on_is_a_mistake(
+    tmp_path: Path, kind: Callable[[Path], socket.socket], wrong: str
+) -> None:
+    site = make_site(tmp_path / "site")
+    with kind(tmp_path / "handed.sock") as handed:
+        wrapper = hand_over(handed.fileno())
+        ended = run_to_the_end(site, "receive", wrapper=wrapper, pass_fds=[handed.fileno()])
+    assert (ended.returncode, ended.stderr) == (78, f"spooler: LISTEN_FDS: descriptor 3 {wrong}\n")
 
 
 def test_what_is_handed_over_and_no_socket_is_a_mistake(tmp_path: Path) -> None:

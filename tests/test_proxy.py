@@ -7,6 +7,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 from running_service import make_certificate, nginx, rfc_9440
 
+from spooler.errors import CertificateRefusedError
 from spooler.proxy import UNIX, certificate_fingerprint, peer
 
 LOOPBACK = "127.0.0.1"
@@ -19,7 +20,7 @@ FINGERPRINT = hashlib.sha256(RIGHT.public_bytes(Encoding.DER)).hexdigest()
 EVERYBODY = {"HTTP_CLIENT_CERT": rfc_9440(RIGHT), "HTTP_X_SSL_CLIENT_CERT": nginx(RIGHT)}
 
 
-def of(trusted: str, address: str, **headers: str) -> str | None:
+def of(trusted: str, address: str, **headers: str) -> str:
     return certificate_fingerprint({"REMOTE_ADDR": address, **headers}, trusted)
 
 
@@ -66,14 +67,26 @@ def test_the_proxy_is_known_however_its_address_is_written(trusted: str, address
     ],
 )
 def test_nobody_but_the_trusted_proxy_is_believed(trusted: str, address: str) -> None:
-    assert of(trusted, address, **EVERYBODY) is None
+    with pytest.raises(CertificateRefusedError) as refused:
+        of(trusted, address, **EVERYBODY)
+    told = (
+        f"presented by {peer({'REMOTE_ADDR': address}, '')}, which isn't receiver.trusted_proxy ({trusted})"
+    )
+    assert str(refused.value) == f"a client certificate was {told}"
+
+
+@pytest.mark.parametrize(
+    "headers", [{}, {"HTTP_CLIENT_CERT": ""}, {"HTTP_CLIENT_CERT": "", "HTTP_X_SSL_CLIENT_CERT": ""}]
+)
+@pytest.mark.parametrize("address", [LOOPBACK, STRANGER])
+def test_where_no_certificate_is_presented_it_is_said(headers: dict[str, str], address: str) -> None:
+    with pytest.raises(CertificateRefusedError, match=r"^no client certificate was presented$"):
+        of(LOOPBACK, address, **headers)
 
 
 @pytest.mark.parametrize(
     "headers",
     [
-        {},
-        {"HTTP_CLIENT_CERT": ""},
         {"HTTP_CLIENT_CERT": ":"},
         {"HTTP_CLIENT_CERT": "::"},
         {"HTTP_CLIENT_CERT": rfc_9440(RIGHT)[1:-1]},
@@ -88,14 +101,18 @@ def test_nobody_but_the_trusted_proxy_is_believed(trusted: str, address: str) ->
         {"HTTP_X_SSL_CLIENT_CERT": nginx(RIGHT).replace("%0A", "%0A*", 3)},
         {"HTTP_X_SSL_CLIENT_CERT": nginx(RIGHT)[20:]},
         {"HTTP_X_SSL_CLIENT_CERT": "-----BEGIN CERTIFICATE-----\u00e9-----END CERTIFICATE-----"},
-        {"HTTP_CLIENT_CERT": rfc_9440(RIGHT), "HTTP_X_SSL_CLIENT_CERT": nginx(OTHER)},
-        {"HTTP_CLIENT_CERT": rfc_9440(RIGHT), "HTTP_X_SSL_CLIENT_CERT": "damaged"},
+        {"HTTP_CLIENT_CERT": "damaged", "HTTP_X_SSL_CLIENT_CERT": "damaged"},
     ],
 )
-def test_a_certificate_that_is_missing_damaged_or_contradicted_counts_for_none(
-    headers: dict[str, str],
-) -> None:
-    assert of(LOOPBACK, LOOPBACK, **headers) is None
+def test_a_damaged_certificate_counts_for_none(headers: dict[str, str]) -> None:
+    with pytest.raises(CertificateRefusedError, match=r"that was presented can't be read$"):
+        of(LOOPBACK, LOOPBACK, **headers)
+
+
+@pytest.mark.parametrize("other", [nginx(OTHER), "damaged"])
+def test_headers_that_contradict_each_other_count_for_none(other: str) -> None:
+    with pytest.raises(CertificateRefusedError, match=r"tell of different certificates$"):
+        of(LOOPBACK, LOOPBACK, HTTP_CLIENT_CERT=rfc_9440(RIGHT), HTTP_X_SSL_CLIENT_CERT=other)
 
 
 def test_the_peer_is_who_connected() -> None:

@@ -296,7 +296,10 @@ def test_a_certificate_that_somebody_else_than_the_proxy_tells_of_is_forged(
     make_door: MakeDoor, trusted: str, certificate: Headers
 ) -> None:
     door = make_door(receiver=f'trusted_proxy = "{trusted}"', webhooks=CERTIFIED)
-    assert door.deliver(make_body(), certificate, path="/webhook/certified").status == 403
+    with capture_logs() as lines:
+        assert_plain(door.deliver(make_body(), certificate, path="/webhook/certified"), Answer.FORBIDDEN)
+    (refused,) = [line for line in lines if line["event"] == "refused"]
+    assert f"which isn't receiver.trusted_proxy ({trusted})" in refused["reason"]
 
 
 def test_a_certificate_doesnt_stand_for_a_signature(make_door: MakeDoor) -> None:

@@ -41,6 +41,7 @@ from running_service import (
     wait_until,
 )
 
+from spooler.keys import parse_key
 from spooler.signature import HEADER
 
 Ending = subprocess.CompletedProcess[str]
@@ -212,6 +213,34 @@ def test_workers_share_a_socket_and_one_that_is_killed_is_started_again(receivin
     (new,) = set(receiving.children()) - workers
     assert accepts(receiving, new)
     assert 'event="process ended" process=receiver-' in receiving.log()
+
+
+@pytest.mark.parametrize(
+    "damage", [b"", b"-----BEGIN PUBLIC KEY-----\nbroken", None], ids=["emptied", "damaged", "removed"]
+)
+def test_a_worker_that_is_started_again_goes_on_with_the_last_good_key(
+    tmp_path: Path, damage: bytes | None
+) -> None:
+    site = make_site(tmp_path / "site", receiver="workers = 2")
+    with running(site, "receive") as service:
+        wait_until(lambda: len(service.children()) == 2)
+        begun = set(service.children())
+        site.key_file.write_bytes(public_pem(OTHER_KEY))
+        service.process.send_signal(signal.SIGHUP)
+        service.wait_for("key loaded", 3)  # at the start, and by each worker
+        if damage is None:
+            site.key_file.unlink()
+        else:
+            site.key_file.write_bytes(damage)
+        for worker in begun:
+            os.kill(worker, signal.SIGKILL)
+        wait_until(lambda: len(set(service.children()) - begun) == 2)
+        assert {post(service.address, make_body(), OTHER_KEY).status for _ in range(10)} == {200}
+        assert {post(service.address, make_body()).status for _ in range(10)} == {401}
+        kept = parse_key(public_pem(OTHER_KEY), "").fingerprint
+        service.wait_for(f" fingerprint={kept}", 4)  # loaded by two, and kept by the two that came after
+        assert service.log().count("key loaded") == 3  # the parent says nothing of what the workers tell
+        assert service.stop() == 0
 
 
 def accepts(service: Service, worker: int) -> bool:

@@ -23,6 +23,11 @@ def test_the_folders_are_on_the_disk_before_anything_is_stored_in_them(tmp_path:
     assert {("sync", str(parent)) for parent in parents} == set(calls)
 
 
+def test_a_path_that_is_too_long_is_told_with_its_remedy(tmp_path: Path) -> None:
+    with pytest.raises(SpoolUnusableError, match=r"File name too long; give `spool` a shorter path$"):
+        WebhookSpool(tmp_path.joinpath(*["a" * 250] * 17), "crm").prepare()
+
+
 def test_folders_that_another_made_and_may_not_have_synced_are_synced(tmp_path: Path) -> None:
     spool = WebhookSpool(tmp_path / "spool", "crm")
     spool.folder(State.INCOMING).mkdir(parents=True)

@@ -55,7 +55,12 @@ if (limit := "no more processes") in sys.argv:
     signal.signal(signal.SIGUSR1, lambda *_: resource.setrlimit(resource.RLIMIT_NPROC, (hard, hard)))
     signal.signal(signal.SIGUSR2, lambda *_: resource.setrlimit(resource.RLIMIT_NPROC, (0, hard)))
     signal.raise_signal(signal.SIGUSR2)
-sys.exit(Supervisor([child(kind, f"{kind}-{at}") for at, kind in enumerate(sys.argv[2:])]).run())
+keep_up = lambda again: None
+if (option := "keeps up") in sys.argv:
+    sys.argv.remove(option)
+    keep_up = lambda again: note("parent reads again" if again else "parent looks")
+children = [child(kind, f"{kind}-{at}") for at, kind in enumerate(sys.argv[2:])]
+sys.exit(Supervisor(children, keep_up=keep_up).run())
 """
 
 
@@ -198,6 +203,16 @@ def test_reload_is_handed_on_to_every_child(tmp_path: Path) -> None:
         found.parent.send_signal(signal.SIGHUP)
         found.wait_for("patient-0 reloads", "patient-1 reloads")
         assert found.end() == 0
+
+
+def test_the_parent_keeps_up_at_each_look_and_before_reload_is_handed_on(tmp_path: Path) -> None:
+    with family(tmp_path, "keeps up", "patient") as found:
+        found.wait_for("patient-0 begins", *["parent looks"] * 4)  # nothing else wakes it
+        assert "parent reads again" not in found.notes()
+        found.parent.send_signal(signal.SIGHUP)
+        found.wait_for("patient-0 reloads")
+        told = [word for word in found.notes() if word != "parent looks"]
+        assert told == ["patient-0 begins", "parent reads again", "patient-0 reloads"]
 
 
 def test_a_configuration_that_cant_be_used_ends_all_with_its_status(tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ def command(body: str, captured: str, key_files: tuple[Path, ...], config: Path 
       spooler verify --body body.json --signature 'X-DI-Signature: kq3v...Zg=='
       spooler verify --body - --signature signature.txt --json <body.json
     """
-    keys = [load_key(path) for path in key_files or _configured(config)]
+    keys = [load_key(path, pipes=True) for path in key_files or _configured(config)]
     verdict = _examine(_read_body(body), captured, keys)
     if as_json:
         click.echo(json.dumps(_as_json(verdict)))

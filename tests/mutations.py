@@ -1992,6 +1992,13 @@ MUTATIONS = (
         ((" or os.getsid(0) != os.getpid()", ""),),
         ("test_script.py::test_a_program_that_the_script_runs_does_not_answer_for_it",),
     ),
+    Mutation(
+        TRUE,
+        "a word of a file's name is taken for the name of another",
+        "cli/moving.py",
+        (('os.fsdecode(content).split("\\n")', "os.fsdecode(content).split()"),),
+        ("test_cli_drop.py::test_a_line_of_standard_input_is_one_name_whatever_blanks_it_holds",),
+    ),
 )
 
 

@@ -50,7 +50,8 @@ def command(
 ) -> int:
     """Put notifications from failed/ back into incoming/: every script runs, attempts are counted from 1.
 
-    An ID may be shortened to any unambiguous beginning, or be a file's name; - reads IDs from standard input.
+    An ID may be shortened to any unambiguous beginning, or be a file's name; - reads IDs from standard input,
+    one a line.
 
     \b
     Examples:

@@ -1999,6 +1999,23 @@ MUTATIONS = (
         (('os.fsdecode(content).split("\\n")', "os.fsdecode(content).split()"),),
         ("test_cli_drop.py::test_a_line_of_standard_input_is_one_name_whatever_blanks_it_holds",),
     ),
+    Mutation(
+        ORDER,
+        "what people named goes back to incoming/ in the order of its names",
+        "selection.py",
+        (("    if not has_pattern(place.file_name):\n", "    if False:\n"),),
+        (
+            "test_selection.py::test_what_a_person_named_comes_when_it_was_received",
+            "test_cli_retry.py::test_what_people_named_goes_back_in_order_of_receipt_too",
+        ),
+    ),
+    Mutation(
+        ORDER,
+        "what people named goes back by its IDs in the order of its names",
+        "cli/retry.py",
+        (("key=by_receipt", "key=lambda place: place.file_name"),),
+        ("test_cli_retry.py::test_what_people_named_goes_back_in_order_of_receipt_too",),
+    ),
 )
 
 

@@ -2016,6 +2016,25 @@ MUTATIONS = (
         (("key=by_receipt", "key=lambda place: place.file_name"),),
         ("test_cli_retry.py::test_what_people_named_goes_back_in_order_of_receipt_too",),
     ),
+    Mutation(
+        TRUE,
+        "a log whose file is gone is a failure of today",
+        "inventory.py",
+        (
+            (
+                "self._was_written_today(entry) and self._has_file(entry.name)",
+                "self._was_written_today(entry)",
+            ),
+        ),
+        ("test_inventory.py::test_only_the_log_of_a_notification_tells_of_a_failure",),
+    ),
+    Mutation(
+        TRUE,
+        "whatever is named like a log is a failure of today",
+        "inventory.py",
+        (("stat.S_ISREG(status.st_mode) and status.st_mtime", "status.st_mtime"),),
+        ("test_inventory.py::test_only_the_log_of_a_notification_tells_of_a_failure",),
+    ),
 )
 
 

@@ -2035,6 +2035,16 @@ MUTATIONS = (
         (("stat.S_ISREG(status.st_mode) and status.st_mtime", "status.st_mtime"),),
         ("test_inventory.py::test_only_the_log_of_a_notification_tells_of_a_failure",),
     ),
+    Mutation(
+        TRUE,
+        "what was removed isn't counted where a person made a folder in its day",
+        "person.py",
+        (("{errno.ENOENT, errno.ENOTEMPTY}", "{errno.ENOENT}"),),
+        (
+            "test_person.py::test_a_pruned_day_is_gone_but_what_is_no_file_stays",
+            "test_cli_prune.py::test_what_a_person_made_in_done_is_left",
+        ),
+    ),
 )
 
 

@@ -2045,6 +2045,20 @@ MUTATIONS = (
             "test_cli_prune.py::test_what_a_person_made_in_done_is_left",
         ),
     ),
+    Mutation(
+        CLEAR,
+        "what can be no variable's name may be handed on to scripts",
+        "config.py",
+        (("        if not _VARIABLE.fullmatch(name):\n", "        if False:\n"),),
+        ("test_config.py::test_what_can_be_no_variable_s_name_is_refused",),
+    ),
+    Mutation(
+        CLEAR,
+        "a webhook's wrong type is told in msgspec's words",
+        "config_errors.py",
+        (('.replace(" | null`", "`")', ""),),
+        ("test_config.py::test_a_mistake_in_a_webhook_is_told_with_its_name",),
+    ),
 )
 
 

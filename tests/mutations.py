@@ -2059,6 +2059,13 @@ MUTATIONS = (
         (('.replace(" | null`", "`")', ""),),
         ("test_config.py::test_a_mistake_in_a_webhook_is_told_with_its_name",),
     ),
+    Mutation(
+        TRUE,
+        "what somebody else readmitted is said to stay in rejected/",
+        "cli/readmit.py",
+        (("sum(verdict.place.path.exists() for verdict in verdicts)", "len(verdicts) - moved"),),
+        ("test_cli_readmit.py::test_what_somebody_else_was_faster_with_does_not_stay",),
+    ),
 )
 
 

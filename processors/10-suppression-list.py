@@ -25,15 +25,15 @@ if row["SPOOLER_TYPE"].lower() not in REASONS or row["SPOOLER_TEST"] != "0":
 try:
     body = json.load(sys.stdin.buffer)
     who, field = (body.get("ContactID"), body.get("OptinField")) if isinstance(body, dict) else (None, None)
-    if not isinstance(who, dict) or not any(who.values()):
+    if not isinstance(who, dict) or not (row["SPOOLER_CONTACT"] or any(who.values())):
         print("give up: the body names no contact", file=sys.stderr)
         sys.exit(65)
-    row |= {"contact_id": json.dumps(who, sort_keys=True), "field": field if isinstance(field, str) else ""}
+    field = field.encode("utf-8", "backslashreplace").decode() if isinstance(field, str) else ""
+    row |= {"contact_id": json.dumps(who, sort_keys=True), "field": field}  # SQLite takes no half surrogate
     # A relative path would go away with the working folder; "/" can't be opened, and is tried again later.
     with sqlite3.connect(path if path.startswith("/") else "/", timeout=20) as database:
         database.execute("PRAGMA synchronous = EXTRA")  # a row that was committed survives a power cut
-        database.execute(TABLE)
-        database.execute(ROW, row)
+        database.execute(TABLE).execute(ROW, row)
 except (ValueError, RecursionError, sqlite3.Error) as error:  # a body to give up, or a database to wait for
     print(f"{error} (SUPPRESSION_DB is {path!a})", file=sys.stderr)
     sys.exit(75 if isinstance(error, sqlite3.Error) else 65)

@@ -32,6 +32,8 @@ SYSTEM_FILE = Path("/etc/spooler") / FILE_NAME
 CREDENTIALS = "$CREDENTIALS_DIRECTORY/"  # where systemd puts what LoadCredential= names
 # Dull on purpose: what stands here goes into the header of a mail.
 _MAIL_ADDRESS = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9.-]+")
+# Those that spooler sets for each notification are its own.
+_VARIABLE = re.compile(r"(?!SPOOLER_)[A-Za-z_][A-Za-z0-9_]*")
 
 MOST_BODY_BYTES = 64 << 20  # somebody's archive, copied into the spool by mistake, must not fill the memory
 
@@ -283,6 +285,14 @@ def _check_values(file: _File, place: config_errors.Place) -> None:
             raise place.error((key,), "names no folder")
     if file.processor.timeout <= 0:
         raise place.error(("processor", "timeout"), "must be longer than nothing")
+    _check_variables(file.processor.environment, place, ("processor", "environment"))
+
+
+def _check_variables(names: tuple[str, ...], place: config_errors.Place, at: tuple[str, ...]) -> None:
+    for name in names:
+        if not _VARIABLE.fullmatch(name):
+            what = "names no variable (A-Z a-z 0-9 _) that may be handed on; its value is set for the service"
+            raise place.error(at, f"{name!a} {what}")
 
 
 def _absolute(address: Address, folder: Path) -> Address:
@@ -322,6 +332,7 @@ def _webhook(name: str, table: _WebhookTable, file: _File, place: config_errors.
     processing = _merge(file.processor, table)
     if processing.timeout <= 0:
         raise place.error((*at, "timeout"), "must be longer than nothing")
+    _check_variables(processing.environment, place, (*at, "environment"))
     return Webhook(
         name=name,
         signed=signed,

@@ -141,6 +141,7 @@ def _plain(what: str) -> str:
         "`object`": "a table",
     }
     words |= {"`bool`": "true or false", "`float`": "a number", "`null`": "nothing"}
+    what = what.replace(" | null`", "`")  # which TOML has no way to write
     for theirs, ours in words.items():
         what = what.replace(theirs, ours)
     return what[:1].lower() + what[1:]

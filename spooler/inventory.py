@@ -7,6 +7,7 @@ Does not promise: one instant. A file that moves during the pass may be counted 
 """
 
 import os
+import stat
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from spooler.folders import Place, WebhookFolders, is_one
-from spooler.name import LOG_SUFFIX, stamp, stamp_of
+from spooler.name import LOG_SUFFIX, SUFFIX, is_notification, stamp, stamp_of
 from spooler.state import ACTIVE, State
 
 _LATELY = timedelta(hours=1)
@@ -162,7 +163,16 @@ class _Failures:
                 yield entry
             elif entry.name.endswith(LOG_SUFFIX):
                 with suppress(FileNotFoundError):
-                    self.today += entry.stat(follow_symlinks=False).st_mtime >= self._midnight_seconds
+                    self.today += self._was_written_today(entry) and self._has_file(entry.name)
+
+    def _was_written_today(self, log: "os.DirEntry[str]") -> bool:
+        status = log.stat(follow_symlinks=False)
+        return stat.S_ISREG(status.st_mode) and status.st_mtime >= self._midnight_seconds
+
+    def _has_file(self, log: str) -> bool:
+        file_name = log.removesuffix(LOG_SUFFIX) + SUFFIX
+        file = self._folders.path(State.FAILED, file_name)
+        return is_notification(file_name) and stat.S_ISREG(file.lstat().st_mode)
 
 
 def _moment(received: str) -> datetime | None:

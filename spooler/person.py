@@ -6,6 +6,7 @@ may take it at once. Whoever comes second finds the file gone, and changes nothi
 Does not promise: to know which notifications are meant, or to ask.
 """
 
+import errno
 import fcntl
 import os
 import time
@@ -81,15 +82,21 @@ class PersonsSpool(WebhookSpool):
             return admitted
 
     def prune_day(self, day: str) -> int:
-        """Remove a day of `done/` with all files in it; return how many notifications. Raises: OSError."""
+        """Remove a day of `done/` with all files in it; return how many notifications.
+
+        A folder that a person made in it stays, and so does the day's. Raises: OSError.
+        """
         removed = 0
         with self.alone():
             for entry in self.entries(State.DONE, day):
                 if not entry.is_dir(follow_symlinks=False):
                     removed += is_one(entry)
                     Path(entry).unlink(missing_ok=True)
-            with suppress(FileNotFoundError):
+            try:
                 (self.folder(State.DONE) / day).rmdir()
+            except OSError as error:
+                if error.errno not in {errno.ENOENT, errno.ENOTEMPTY}:
+                    raise
         return removed
 
     def prune_log(self, state: State, log: str) -> None:

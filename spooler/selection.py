@@ -1,20 +1,22 @@
 """Selection: which notifications a person means, by what they are or by an ID.
 
 Owns: the filters, the order in which a folder of a million is gone through, and what an ID may be short for.
-Promises: oldest first, in memory for a slice of the names only. What is gone meanwhile isn't selected.
+Promises: oldest first, in memory for a slice of the names only, and for those that people gave. What is gone
+meanwhile isn't selected.
 Does not promise: that a file is still there when its turn comes.
 """
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
+from heapq import merge
 from pathlib import Path
 
 from spooler.folders import Place, WebhookFolders
 from spooler.foremost import Foremost
-from spooler.name import LOG_SUFFIX, SUFFIX
+from spooler.name import LOG_SUFFIX, SUFFIX, has_pattern, stamp
 from spooler.notification import UNKNOWN_TYPE, Notification
 from spooler.state import State
 
@@ -95,20 +97,40 @@ def _folders(folders: WebhookFolders, state: State, unreadable: Unreadable | Non
     return [Place(folders, state, "", day) for day in days]
 
 
+def by_receipt(place: Place) -> str:
+    """Return the text by which a notification sorts: its name, or when it came, where a person gave that."""
+    if not has_pattern(place.file_name):
+        with suppress(OSError):  # it is gone, or nobody may tell
+            return f"{stamp(place.received())}_{place.file_name}"
+    return place.file_name
+
+
 def _in_order(folders: WebhookFolders, state: State, day: str) -> Iterator[str]:
+    given = {
+        entry.name: by_receipt(Place(folders, state, entry.name, day))
+        for entry in folders.notifications(state, day)
+        if not has_pattern(entry.name)
+    }  # by persons, who don't give a million names
+    receivers = _slices(folders, state, day, given)
+    return merge(receivers, sorted(given, key=given.__getitem__), key=lambda name: given.get(name, name))
+
+
+def _slices(folders: WebhookFolders, state: State, day: str, given: Container[str]) -> Iterator[str]:
     after = ""
-    while names := _next_slice(folders, state, day, after):
+    while names := _next_slice(folders, state, day, after, given):
         yield from names
         if len(names) < _SLICE:
             return
         after = names[-1]
 
 
-def _next_slice(folders: WebhookFolders, state: State, day: str, after: str) -> list[str]:
-    """Return the first names that sort after one, sorted."""
+def _next_slice(
+    folders: WebhookFolders, state: State, day: str, after: str, given: Container[str]
+) -> list[str]:
+    """Return the first names that sort after one, sorted, without those that persons gave."""
     foremost = Foremost(_SLICE)
     for entry in folders.notifications(state, day):
-        if entry.name > after:
+        if entry.name > after and entry.name not in given:
             foremost.add(entry.name)
     return foremost.names()
 

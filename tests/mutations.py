@@ -2035,6 +2035,80 @@ MUTATIONS = (
         ((" or os.getsid(0) != os.getpid()", ""),),
         ("test_script.py::test_a_program_that_the_script_runs_does_not_answer_for_it",),
     ),
+    Mutation(
+        TRUE,
+        "a word of a file's name is taken for the name of another",
+        "cli/moving.py",
+        (('os.fsdecode(content).split("\\n")', "os.fsdecode(content).split()"),),
+        ("test_cli_drop.py::test_a_line_of_standard_input_is_one_name_whatever_blanks_it_holds",),
+    ),
+    Mutation(
+        ORDER,
+        "what people named goes back to incoming/ in the order of its names",
+        "selection.py",
+        (("    if not has_pattern(place.file_name):\n", "    if False:\n"),),
+        (
+            "test_selection.py::test_what_a_person_named_comes_when_it_was_received",
+            "test_cli_retry.py::test_what_people_named_goes_back_in_order_of_receipt_too",
+        ),
+    ),
+    Mutation(
+        ORDER,
+        "what people named goes back by its IDs in the order of its names",
+        "cli/retry.py",
+        (("key=by_receipt", "key=lambda place: place.file_name"),),
+        ("test_cli_retry.py::test_what_people_named_goes_back_in_order_of_receipt_too",),
+    ),
+    Mutation(
+        TRUE,
+        "a log whose file is gone is a failure of today",
+        "inventory.py",
+        (
+            (
+                "self._was_written_today(entry) and self._has_file(entry.name)",
+                "self._was_written_today(entry)",
+            ),
+        ),
+        ("test_inventory.py::test_only_the_log_of_a_notification_tells_of_a_failure",),
+    ),
+    Mutation(
+        TRUE,
+        "whatever is named like a log is a failure of today",
+        "inventory.py",
+        (("stat.S_ISREG(status.st_mode) and status.st_mtime", "status.st_mtime"),),
+        ("test_inventory.py::test_only_the_log_of_a_notification_tells_of_a_failure",),
+    ),
+    Mutation(
+        TRUE,
+        "what was removed isn't counted where a person made a folder in its day",
+        "person.py",
+        (("{errno.ENOENT, errno.ENOTEMPTY}", "{errno.ENOENT}"),),
+        (
+            "test_person.py::test_a_pruned_day_is_gone_but_what_is_no_file_stays",
+            "test_cli_prune.py::test_what_a_person_made_in_done_is_left",
+        ),
+    ),
+    Mutation(
+        CLEAR,
+        "what can be no variable's name may be handed on to scripts",
+        "config.py",
+        (("        if not _VARIABLE.fullmatch(name):\n", "        if False:\n"),),
+        ("test_config.py::test_what_can_be_no_variable_s_name_is_refused",),
+    ),
+    Mutation(
+        CLEAR,
+        "a webhook's wrong type is told in msgspec's words",
+        "config_errors.py",
+        (('.replace(" | null`", "`")', ""),),
+        ("test_config.py::test_a_mistake_in_a_webhook_is_told_with_its_name",),
+    ),
+    Mutation(
+        TRUE,
+        "what somebody else readmitted is said to stay in rejected/",
+        "cli/readmit.py",
+        (("sum(verdict.place.path.exists() for verdict in verdicts)", "len(verdicts) - moved"),),
+        ("test_cli_readmit.py::test_what_somebody_else_was_faster_with_does_not_stay",),
+    ),
 )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from commands import make_spool, put, run_line, spooler
+from commands import in_process, make_spool, put, run_line, spooler
 from conftest import write_config
 from running_service import make_site, running, wait_until
 
@@ -42,8 +42,26 @@ def test_several_of_standard_input_are_asked_for(tmp_path: Path) -> None:
     spool = make_spool(config)
     put(spool, State.FAILED, "a")
     put(spool, State.RETRY, "b")
-    assert spooler(config, "drop", "-", given="a b").err.startswith("spooler: nothing was done yet: 2 ")
-    assert spooler(config, "drop", "-", "--yes", given="a b").out == "2 notifications dropped\n"
+    assert spooler(config, "drop", "-", given="a\nb\n").err.startswith("spooler: nothing was done yet: 2 ")
+    assert spooler(config, "drop", "-", "--yes", given="a\r\n \n\nb").out == "2 notifications dropped\n"
+
+
+def test_a_line_of_standard_input_is_one_name_whatever_blanks_it_holds(tmp_path: Path) -> None:
+    config = write_config(tmp_path)
+    spool = make_spool(config)
+    bystander = put(spool, State.FAILED, "a")
+    copies = [
+        put(spool, State.FAILED, "b").rename(bystander.with_name(name))
+        for name in (f"Copy of {bystander.name}", f"by\x0b{bystander.name}", f"\udcff {bystander.name}")
+    ]
+    given = b"\n".join(map(os.fsencode, copies)) + b"\n"
+    ended = in_process(["drop", "-", "--yes", "--config", str(config)], given=given)
+    assert (ended.status, ended.out, ended.err) == (0, "3 notifications dropped\n", "")
+    assert list(spool.folder(State.FAILED).glob("*.json")) == [bystander]
+
+    ended = spooler(config, "drop", "-", "--yes", given=f"{bystander.name} {bystander.name}\n")
+    assert (ended.status, ended.out) == (1, "")
+    assert bystander.exists()
 
 
 def test_beside_a_processor_neither_it_nor_a_repeat_of_it_is_run(tmp_path: Path) -> None:

@@ -129,6 +129,7 @@ def test_what_cannot_be_read_is_told_and_hides_nothing_after_it(
     huge = spool.path(State.FAILED, "0.json")
     huge.touch()
     os.truncate(huge, 65 << 20)
+    os.utime(huge, (0, 0))
     put(spool, State.FAILED, "a", age=9).with_suffix(".log").mkdir()
     os.mkfifo(put(spool, State.FAILED, "b", age=8).with_suffix(".log"))
     put(spool, State.FAILED, "c")

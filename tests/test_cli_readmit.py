@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -113,6 +115,26 @@ def test_a_forgery_stays_with_the_reason(site: Site) -> None:
     assert "matches none" in ended.out
     assert ended.out.endswith("0 notifications readmitted, 1 stay in rejected/\n")
     assert len(site.files("rejected")) == 1
+
+
+def test_what_somebody_else_was_faster_with_does_not_stay(site: Site) -> None:
+    forged = make_body(9)
+    refuse(site, forged, signed(forged, OTHER_KEY))
+    site.key_file.write_bytes(public_pem(OTHER_KEY))
+    for body in (make_body(0), make_body(1)):
+        refuse(site, body, signed(body))
+    site.key_file.write_bytes(public_pem())
+    command = [sys.executable, "-m", "spooler", "readmit", "--yes", "--config", str(site.config_file)]
+    with make_spool(site.config_file).alone():
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        assert process.stdout
+        assert process.stdout.readline().startswith("stays: ")  # it has looked at all of them
+        for path in site.files("rejected"):
+            if path.read_bytes() != forged:
+                path.rename(site.folder("incoming") / path.name)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (1, "0 notifications readmitted, 1 stay in rejected/\n")
+    assert err.count("somebody was faster") == 2
 
 
 def test_without_its_log_nothing_can_be_told(site: Site) -> None:

@@ -131,6 +131,18 @@ def test_an_id_in_two_webhooks_needs_the_webhook(config: Path, spool: PersonsSpo
     assert len(names(spool, State.FAILED)) == 1
 
 
+def test_what_people_named_goes_back_in_order_of_receipt_too(config: Path, spool: PersonsSpool) -> None:
+    now = spool.clock.now().timestamp()
+    for age, name in ((30, "z-older.json"), (10, "a-younger.json")):
+        path = put(spool, State.FAILED, name[0], contact=7).rename(spool.path(State.FAILED, name))
+        os.utime(path, (now - age, now - age))
+    between = put(spool, State.FAILED, "between", contact=7, age=20).name
+    ended = spooler(config, "retry", "a-younger.json", "between", "z-older.json")
+    assert ended.out.splitlines() == [
+        f"back in incoming/: {name}" for name in ("z-older.json", between, "a-younger.json")
+    ]
+
+
 def test_a_running_processor_runs_all_scripts_again_in_order_of_receipt(tmp_path: Path) -> None:
     site = make_site(tmp_path / "site", processor="retry_delays = []")
     site.script(

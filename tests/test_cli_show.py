@@ -102,6 +102,6 @@ def test_ids_come_from_standard_input_too(config: Path, spool: PersonsSpool) -> 
     ended = spooler(config, "show", "-", "--json", given=f"{listed}\nb\n")
     assert [json.loads(line)["id"] for line in ended.out.splitlines()] == ["a", "b"]
     put(spool, State.FAILED, "odd").with_suffix(".log").mkdir()
-    ended = spooler(config, "show", "-", given="nobody odd a")
+    ended = spooler(config, "show", "-", given="nobody\nodd\na")
     assert (ended.status, ended.err.count("\n")) == (1, 2)
     assert "id        a\n" in ended.out

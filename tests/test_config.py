@@ -258,6 +258,16 @@ def test_a_mistake_is_told_with_line_key_and_remedy(tmp_path: Path, text: str, s
             "line 6: webhook.crm.padding: invalid enum value 'oaep'; it is one of pkcs1v15, pss",
         ),
         ("timeout = '0s'", "line 6: webhook.crm.timeout: must be longer than nothing"),
+        ("environment = ['A', '1']", "line 6: webhook.crm.environment: '1' names no variable"),
+        *(
+            (f"{key} = {value}", f"line 6: webhook.crm.{key}: expected {what}, got a whole number")
+            for key, value, what in (
+                ("environment", "5", "a list"),
+                ("retry_delays", "5", "a list"),
+                ("processors", "5", "a text in quotes"),
+                ("ordering", "5", "a text in quotes"),
+            )
+        ),
         ("timeout = 'x'", "line 6: webhook.crm.timeout: 'x' is no duration"),
         (
             "ordering = 'x'",
@@ -286,6 +296,21 @@ def test_a_mistake_is_told_with_line_key_and_remedy(tmp_path: Path, text: str, s
 )
 def test_a_mistake_in_a_webhook_is_told_with_its_name(tmp_path: Path, webhook: str, said: str) -> None:
     assert mistake(tmp_path, "", webhook).startswith(said)
+
+
+@pytest.mark.parametrize("table", ["processor", "webhook.crm"])
+@pytest.mark.parametrize("name", ["", "PATH=1", "A B", "A-B", "1A", "Ä", "A\\n", "SPOOLER_ID", "SPOOLER_"])
+def test_what_can_be_no_variable_s_name_is_refused(tmp_path: Path, table: str, name: str) -> None:
+    text = f'environment = ["CRM_URL", "{name}"]\n'
+    text = f"[{table}]\n{text}{UNSIGNED}" if table == "processor" else f"{UNSIGNED}{text}"
+    with pytest.raises(ConfigurationError) as caught:
+        parse(PATHS + text, tmp_path / "spooler.toml")
+    said = str(caught.value)
+    assert f": {table}.environment: " in said
+    assert said.endswith(
+        "names no variable (A-Z a-z 0-9 _) that may be handed on; its value is set for the service"
+    )
+    assert said.isprintable()
 
 
 @pytest.mark.parametrize("name", ["crm2", "CRM-2", "_x", "0", "x" * 64])

@@ -145,6 +145,24 @@ def test_failures_are_today_s_if_their_last_line_is(spool: WholeSpool, clock: Fa
     assert inventory.failures_today(spool) == inventory.take(spool).failures_today == 0
 
 
+def test_only_the_log_of_a_notification_tells_of_a_failure(spool: WholeSpool, clock: FakeClock) -> None:
+    failed = spool.folder(State.FAILED)
+    for name in ("no file", ".hidden", "a folder's", "a link's", "a failure's"):
+        (failed / f"{name}.log").write_bytes(b"{}\n")
+    (failed / ".hidden.json").touch()
+    (failed / "a folder's.json").mkdir()
+    (failed / "a link's.json").symlink_to("a failure's.json")
+    (failed / "a failure's.json").touch()
+    for name in ("pipe", "folder", "link"):
+        (failed / f"{name}.json").touch()
+    os.mkfifo(failed / "pipe.log")
+    (failed / "folder.log").mkdir()
+    (failed / "link.log").symlink_to("a failure's.log")
+    for path in failed.iterdir():
+        os.utime(path, (clock.now().timestamp(),) * 2, follow_symlinks=False)
+    assert inventory.failures_today(spool) == inventory.take(spool).failures_today == 1
+
+
 def test_looking_changes_nothing(spool: WholeSpool) -> None:
     body = b'{"EventUniqueID": "a"}'
     spool.claim(State.INCOMING, spool.store(body, Notification.read(body)))

@@ -278,9 +278,11 @@ def test_a_pruned_day_is_gone_but_what_is_no_file_stays(spool: PersonsSpool) -> 
         put(spool, DONE, f"id-{number}", day="2026-01-02", lines=[run_line()])
     assert spool.prune_day("2026-01-02") == 3
     assert spool.days() == []
-    (spool.folder(DONE) / "2026-01-03" / "folder").mkdir(parents=True)
-    with pytest.raises(OSError, match="not empty"):
-        spool.prune_day("2026-01-03")
+    put(spool, DONE, day="2026-01-03", lines=[run_line()])
+    folder = spool.folder(DONE) / "2026-01-03" / "folder"
+    folder.mkdir()
+    assert [spool.prune_day("2026-01-03"), spool.prune_day("2026-01-03")] == [1, 0]
+    assert list(folder.parent.iterdir()) == [folder]
 
 
 def test_a_pause_is_a_file_and_says_whether_it_changed_anything(spool: PersonsSpool) -> None:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from conftest import give_to_nobody, write_config
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spooler import selection
+from spooler import history, selection
 from spooler.folders import Place
 from spooler.notification import Notification
 from spooler.owner import acting_for
@@ -31,6 +32,22 @@ def test_every_name_comes_once_and_in_order_however_many_slices_it_takes(
     monkeypatch.setattr(selection, "_SLICE", 10)
     names = [put(spool, State.FAILED, f"id-{one}", age=(one * 37) % 101).name for one in range(number)]
     assert [place.file_name for place in select(spool, State.FAILED, Filter())] == sorted(names)
+
+
+@pytest.mark.parametrize("state", [State.FAILED, State.DONE])
+def test_what_a_person_named_comes_when_it_was_received(
+    spool: PersonsSpool, monkeypatch: pytest.MonkeyPatch, state: State
+) -> None:
+    monkeypatch.setattr(selection, "_SLICE", 3)
+    paths = [put(spool, state, f"id-{age}", age=age) for age in range(20, 0, -1)]
+    for number, name in ((0, "z-oldest"), (7, "0 a replay"), (8, "a"), (19, "20260231T000000.000000Z_a_t")):
+        at = spool.clock.now().timestamp() - 20 + number
+        os.utime(paths[number], (at, at))
+        paths[number] = paths[number].rename(paths[number].with_name(f"{name}.json"))
+    os.utime(paths[7])  # it was in retry/ meanwhile; its log says when it came
+    came = history.iso(spool.clock.now() - timedelta(seconds=13))
+    history.append(paths[7].with_suffix(".log"), [history.note(spool.clock.now(), "", received=came)])
+    assert [place.path for place in select(spool, state, Filter())] == paths
 
 
 def test_files_that_move_out_meanwhile_are_no_obstacle(

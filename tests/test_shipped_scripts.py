@@ -17,6 +17,8 @@ from pathlib import Path
 
 import pytest
 
+from spooler.notification import Notification
+
 ROOT = Path(__file__).parent.parent
 SHIPPED = ROOT / "processors"
 FORWARD = SHIPPED / "30-forward.sh"
@@ -221,14 +223,28 @@ def test_other_types_are_passed_over(script: Path, other: str, spooler: Spooler)
     assert list((spooler.folder / "data").iterdir()) == []
 
 
-@each_database_script
 @pytest.mark.parametrize(
     "body",
     [b"", b'{"ContactID":', b'{"ContactID": {"idContact": 1}, "x": "\xff"}', b"[" * 200_000],
     ids=["empty", "torn", "no UTF-8", "nested too deeply"],
 )
-def test_a_body_that_is_no_json_is_given_up(script: Path, body: bytes, spooler: Spooler) -> None:
-    assert spooler.run(script, body).status == GIVE_UP
+def test_a_body_that_is_no_json_is_given_up(body: bytes, spooler: Spooler) -> None:
+    assert spooler.run(SUPPRESSION, body).status == GIVE_UP
+
+
+@each_database_script
+def test_half_a_surrogate_pair_is_no_reason_to_give_up(script: Path, spooler: Spooler) -> None:
+    body = rb'{"ContactID": {"idContact": 550013, "\ud800": "\udc00"}, "OptinField": "\ud800 O\u00eb"}'
+    assert Notification.read(body).problem == ""  # so spooler runs the scripts for it
+    assert spooler.run(script, body).status == DONE
+    if script == SUPPRESSION:
+        ((kept, opt_in_field),) = spooler.rows("SELECT contact_id, field FROM suppression")
+        assert (json.loads(str(kept)), opt_in_field) == (
+            json.loads(body)["ContactID"],
+            r"\ud800 O" + "\u00eb",
+        )
+    else:
+        assert spooler.rows("SELECT body FROM contacts") == [(body.decode(),)]
 
 
 @each_database_script
@@ -497,6 +513,13 @@ def test_an_opt_out_that_names_no_contact_is_given_up_so_that_a_person_sees_it(
 ) -> None:
     ended = spooler.run(SUPPRESSION, body, SPOOLER_CONTACT="")
     assert ended == Ended(GIVE_UP, "give up: the body names no contact\n")
+
+
+def test_a_contact_whose_number_is_0_is_one(spooler: Spooler) -> None:
+    body = _optout(ContactID={"idContact": 0})
+    contact = Notification.read(body).contact
+    assert spooler.run(SUPPRESSION, body, SPOOLER_CONTACT=contact).status == DONE
+    assert spooler.rows("SELECT contact FROM suppression") == [("0",)]
 
 
 @pytest.mark.parametrize("text", HOSTILE_TEXTS.values(), ids=HOSTILE_TEXTS.keys())

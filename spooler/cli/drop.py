@@ -24,7 +24,7 @@ def command(ids: tuple[str, ...], webhook: str | None, dry_run: bool, yes: bool,
     """Give notifications of failed/ or retry/ up: to done/, with a log line that says who did it.
 
     No script is run for them any more, nor for repeats that the sender may still send. An ID may be shortened
-    to any unambiguous beginning, or be a file's name; - reads IDs from standard input.
+    to any unambiguous beginning, or be a file's name; - reads IDs from standard input, one a line.
 
     \b
     Example:

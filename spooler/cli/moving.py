@@ -48,17 +48,23 @@ class Unreadable:
 
 
 def read_ids(given: Sequence[str]) -> list[str]:
-    """Return the IDs of a command line, each once; `-` stands for those on standard input.
+    """Return the IDs of a command line, each once; `-` stands for those on standard input, one a line.
 
     Raises: click.UsageError.
     """
     texts: list[str] = []
     for text in given:
-        # Names of files needn't be UTF-8, as on a command line.
-        texts += os.fsdecode(sys.stdin.buffer.read()).split() if text == "-" else [text]
+        texts += _lines(sys.stdin.buffer.read()) if text == "-" else [text]
     if "" in texts:
         raise click.UsageError("an ID is empty")
     return list(dict.fromkeys(texts))
+
+
+def _lines(content: bytes) -> list[str]:
+    # Names of files needn't be UTF-8, as on a command line; and they may hold blanks, whose last word may be
+    # the name of another file.
+    lines = (line.removesuffix("\r") for line in os.fsdecode(content).split("\n"))
+    return [line for line in lines if line.strip()]
 
 
 def seek(

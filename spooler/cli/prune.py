@@ -92,7 +92,9 @@ def _prune(
     for day in dict.fromkeys([*pruning.days(spool, keep[State.DONE]), *empty]):
         try:
             removed += spool.prune_day(day)
-        except OSError as error:  # a folder that a person made in it
+            for kept in spool.entries(State.DONE, day):
+                moving.complain(f"{kept.path}: stays: spooler removes no folder that it didn't make")
+        except OSError as error:
             _tell(Place(spool, State.DONE, "", day), error, unreadable)
             status = Exit.FAILED
     for state in _BY_FILE:

@@ -56,5 +56,7 @@ def command(webhook: str | None, dry_run: bool, yes: bool, config: Path | None) 
         return spool.readmit(place.file_name, name)
 
     moved, status = moving.move(list(authentic), len(authentic), act, "readmitted", each=True)
-    say(f"{asking.count(moved)} readmitted, {len(verdicts) - moved} stay in {State.REJECTED}/")
+    # RACE: somebody else may readmit too, and the receiver make room.
+    stay = sum(verdict.place.path.exists() for verdict in verdicts)
+    say(f"{asking.count(moved)} readmitted, {stay} stay in {State.REJECTED}/")
     return status

@@ -22,7 +22,7 @@ from spooler.errors import Exit
 from spooler.folders import Place
 from spooler.owner import acting_for
 from spooler.person import PersonsSpool
-from spooler.selection import Filter, select
+from spooler.selection import Filter, by_receipt, select
 from spooler.state import State
 
 
@@ -50,7 +50,8 @@ def command(
 ) -> int:
     """Put notifications from failed/ back into incoming/: every script runs, attempts are counted from 1.
 
-    An ID may be shortened to any unambiguous beginning, or be a file's name; - reads IDs from standard input.
+    An ID may be shortened to any unambiguous beginning, or be a file's name; - reads IDs from standard input,
+    one a line.
 
     \b
     Examples:
@@ -74,7 +75,7 @@ def command(
     if not places or not asking.is_meant(_text(len(places), state), yes=yes, dry_run=dry_run, ask=many):
         return missed
     # In order of receipt, whatever the order of the IDs.
-    places.sort(key=lambda place: place.file_name)
+    places.sort(key=by_receipt)
     return max(missed, _move(spools, places, len(places), each=not many))
 
 

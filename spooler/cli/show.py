@@ -27,7 +27,7 @@ def command(what: str, with_body: bool, webhook: str | None, as_json: bool, conf
     """Show a notification, its history and its output; of several with one ID (repeats), each.
 
     ID_OR_FILE is an ID or any unambiguous beginning of one, or the name or path of a file; - reads such from
-    standard input.
+    standard input, one a line.
 
     \b
     Examples:

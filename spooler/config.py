@@ -32,8 +32,7 @@ SYSTEM_FILE = Path("/etc/spooler") / FILE_NAME
 CREDENTIALS = "$CREDENTIALS_DIRECTORY/"  # where systemd puts what LoadCredential= names
 # Dull on purpose: what stands here goes into the header of a mail.
 _MAIL_ADDRESS = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9.-]+")
-# Those that spooler sets for each notification are its own.
-_VARIABLE = re.compile(r"(?!SPOOLER_)[A-Za-z_][A-Za-z0-9_]*")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 MOST_BODY_BYTES = 64 << 20  # somebody's archive, copied into the spool by mistake, must not fill the memory
 
@@ -291,7 +290,7 @@ def _check_values(file: _File, place: config_errors.Place) -> None:
 def _check_variables(names: tuple[str, ...], place: config_errors.Place, at: tuple[str, ...]) -> None:
     for name in names:
         if not _VARIABLE.fullmatch(name):
-            what = "names no variable (A-Z a-z 0-9 _) that may be handed on; its value is set for the service"
+            what = "names no variable (A-Z a-z 0-9 _); its value is set for the service"
             raise place.error(at, f"{name!a} {what}")
 
 

@@ -299,7 +299,7 @@ def test_a_mistake_in_a_webhook_is_told_with_its_name(tmp_path: Path, webhook: s
 
 
 @pytest.mark.parametrize("table", ["processor", "webhook.crm"])
-@pytest.mark.parametrize("name", ["", "PATH=1", "A B", "A-B", "1A", "Ä", "A\\n", "SPOOLER_ID", "SPOOLER_"])
+@pytest.mark.parametrize("name", ["", "PATH=1", "A B", "A-B", "1A", "Ä", "A\\n"])
 def test_what_can_be_no_variable_s_name_is_refused(tmp_path: Path, table: str, name: str) -> None:
     text = f'environment = ["CRM_URL", "{name}"]\n'
     text = f"[{table}]\n{text}{UNSIGNED}" if table == "processor" else f"{UNSIGNED}{text}"
@@ -307,9 +307,7 @@ def test_what_can_be_no_variable_s_name_is_refused(tmp_path: Path, table: str, n
         parse(PATHS + text, tmp_path / "spooler.toml")
     said = str(caught.value)
     assert f": {table}.environment: " in said
-    assert said.endswith(
-        "names no variable (A-Z a-z 0-9 _) that may be handed on; its value is set for the service"
-    )
+    assert said.endswith("names no variable (A-Z a-z 0-9 _); its value is set for the service")
     assert said.isprintable()
 
 

@@ -234,7 +234,7 @@ def test_a_script_is_given_body_environment_and_an_empty_folder(
 def test_what_the_configuration_names_is_handed_on(
     tmp_path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    desk = Desk(tmp_path, clock, settings='[processor]\nenvironment = ["CRM_URL", "UNSET"]')
+    desk = Desk(tmp_path, clock, settings='[processor]\nenvironment = ["CRM_URL", "UNSET", "SPOOLER_TEST"]')
     monkeypatch.setenv("CRM_URL", "https://crm.example/")
     monkeypatch.setenv("SPOOLER_TEST", "forged")
     desk.script("10-crm", 'echo "$CRM_URL ${UNSET-unset} $SPOOLER_TEST"')

@@ -195,19 +195,26 @@ class Intake:
         return self._orders[name]
 
     def _age(self, name: str) -> datetime:
-        for state in (State.INCOMING, State.RETRY):
+        # RACE: a person may be moving it between the two folders.
+        for state in (State.INCOMING, State.RETRY, State.INCOMING):
             with suppress(OSError):
                 return self._spool.received(state, name)
         return self._spool.clock.now()
 
     def _lanes(self, state: State, name: str) -> tuple[str, ...] | None:
-        try:
-            notification = Notification.read(self._spool.read(state, name))
-        except FileNotFoundError:
-            return ()
-        except OSError as error:
-            self.report(name, str(error))
-            return None
+        other = State.RETRY if state is State.INCOMING else State.INCOMING
+        # RACE: a person may be moving it between the two folders, and back.
+        for place in (state, other, state):
+            try:
+                return self._lanes_of(name, Notification.read(self._spool.read(place, name)))
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                self.report(name, str(error))
+                return None
+        return None  # it is gone; should it come back, it isn't without lanes
+
+    def _lanes_of(self, name: str, notification: Notification) -> tuple[str, ...]:
         parsed = Name.parse(name)
         lanes = [f"id {parsed.id if parsed else notification.id}"]
         if self._by_contact and notification.order_key is not None:

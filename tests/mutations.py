@@ -85,6 +85,9 @@ _TRIED_AGAIN = (
 )
 _KILLED = "test_crash_campaign.py::test_a_kill_between_two_calls_loses_nothing_and_has_nothing_done_twice"
 
+_MOVED_BEFORE_READ = (
+    "test_any_listing.py::test_what_a_person_moves_between_the_two_folders_before_it_is_read_is_not_overtaken"
+)
 _ANY_LISTING = tuple(
     f"test_any_listing.py::test_whatever_listings_miss_nobody_is_overtaken_and_nobody_left[{clock}-100]"
     for clock in (0, 1)
@@ -1324,6 +1327,37 @@ MUTATIONS = (
             "test_any_listing.py::test_what_a_person_moves_between_the_two_folders_meanwhile_is_not_overtaken"
             f"[retry-{after}]"
             for after in ("incoming", "retry")
+        ),
+    ),
+    Mutation(
+        ORDER,
+        "what a person moves between the two folders before it is read is in nobody's line",
+        "intake.py",
+        (("        for place in (state, other, state):\n", "        for place in (state,):\n"),),
+        (_MOVED_BEFORE_READ,),
+    ),
+    Mutation(
+        ORDER,
+        "what a person moves to the other folder and back before it is read is in nobody's line",
+        "intake.py",
+        (("        for place in (state, other, state):\n", "        for place in (state, other):\n"),),
+        (f"{_MOVED_BEFORE_READ}[incoming-2]", f"{_MOVED_BEFORE_READ}[retry-2]"),
+    ),
+    Mutation(
+        ORDER,
+        "what was gone when it was read has no line when it comes back",
+        "intake.py",
+        (("        return None  # it is gone", "        return ()  # it is gone"),),
+        ("test_any_listing.py::test_what_is_gone_when_it_is_read_and_comes_back_gets_its_place",),
+    ),
+    Mutation(
+        ORDER,
+        "one of a foreign name that is moved while its age is asked for is as young as the question",
+        "intake.py",
+        (("(State.INCOMING, State.RETRY, State.INCOMING)", "(State.INCOMING, State.RETRY)"),),
+        (
+            "test_any_listing.py::"
+            "test_one_of_a_foreign_name_that_a_person_moves_while_its_age_is_asked_for_keeps_its_place",
         ),
     ),
     Mutation(

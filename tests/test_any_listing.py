@@ -205,3 +205,100 @@ def test_what_a_person_moves_between_the_two_folders_meanwhile_is_not_overtaken(
         intake.look()
     assert take(intake, now) == older
     assert younger in intake.backlog.names()
+
+
+@dataclass(frozen=True)
+class MovedWhileRead(WholeSpool):
+    """A person moves a file (from, to) right before it is read, and again before it is read again.
+
+    ages: moved right before its age is asked for in `retry/`.
+    """
+
+    moves: list[tuple[Path, Path]] = field(default_factory=list)
+    ages: list[tuple[Path, Path]] = field(default_factory=list)
+
+    def read(self, state: State, file_name: str, day: str = "") -> bytes:
+        move_next(self.moves)
+        return super().read(state, file_name, day)
+
+    def received(self, state: State, file_name: str, day: str = "") -> datetime:
+        if state is State.RETRY:
+            move_next(self.ages)
+        return super().received(state, file_name, day)
+
+
+def move_next(moves: list[tuple[Path, Path]]) -> None:
+    """Carry out the next of the moves that are left."""
+    for source, target in moves[:1]:
+        source.rename(target)
+    del moves[:1]
+
+
+@pytest.mark.parametrize("moves", [1, 2])
+@pytest.mark.parametrize("source", [State.INCOMING, State.RETRY])
+def test_what_a_person_moves_between_the_two_folders_before_it_is_read_is_not_overtaken(
+    spool: WholeSpool, clock: FakeClock, source: State, moves: int
+) -> None:
+    spool = MovedWhileRead(spool.root, spool.webhook, clock)
+    older = store(spool, 7)
+    clock.advance(1)
+    younger = store(spool, 7)
+    due = clock.now() + timedelta(hours=1)
+    spool.claim(State.INCOMING, older)
+    spool.postpone(older, due)
+    here, there = spool.path(State.RETRY, older), spool.path(State.INCOMING, older)
+    if source is State.INCOMING:
+        here.rename(there)
+        here, there = there, here
+    clock.advance(1)
+    spool.moves.extend([(here, there), (there, here)][:moves])
+    intake = Intake(spool, by_contact=True)
+    intake.look()
+    assert take(intake) == (older if source is State.INCOMING else None)
+    assert take(intake) is None
+    assert spool.moves == []
+    if source is State.INCOMING:  # as of one that can't be claimed there
+        intake.backlog.settle(older)
+    intake.look()
+    while intake.is_moving:
+        intake.look()
+    assert take(intake, due.timestamp()) == older
+    assert take(intake, due.timestamp()) is None
+    intake.backlog.settle(older)
+    assert take(intake) == younger
+
+
+def test_what_is_gone_when_it_is_read_and_comes_back_gets_its_place(
+    spool: WholeSpool, clock: FakeClock
+) -> None:
+    spool = MovedWhileRead(spool.root, spool.webhook, clock)
+    intake = Intake(spool, by_contact=True)
+    older = store(spool, 7)
+    clock.advance(1)
+    store(spool, 7)
+    spool.claim(State.INCOMING, older)
+    spool.postpone(older, clock.now())
+    clock.advance(1)
+    away = spool.path(State.FAILED, older)
+    spool.moves.append((spool.path(State.RETRY, older), away))
+    intake.look()
+    away.rename(spool.path(State.RETRY, older))
+    intake.look()
+    now = clock.now().timestamp()
+    assert [take(intake, now), take(intake, now)] == [older, None]
+
+
+def test_one_of_a_foreign_name_that_a_person_moves_while_its_age_is_asked_for_keeps_its_place(
+    spool: WholeSpool, clock: FakeClock
+) -> None:
+    spool = MovedWhileRead(spool.root, spool.webhook, clock)
+    put(spool, "by hand.json", body(7), age=60)
+    older = spool.path(State.INCOMING, "by hand.json").rename(spool.path(State.RETRY, "by hand.json"))
+    store(spool, 7)
+    clock.advance(1)
+    spool.ages.append((older, spool.path(State.INCOMING, older.name)))
+    intake = Intake(spool, by_contact=True)
+    intake.look()
+    assert spool.ages == []
+    now = clock.now().timestamp()
+    assert [take(intake, now), take(intake, now)] == [older.name, None]

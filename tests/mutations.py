@@ -1538,11 +1538,64 @@ MUTATIONS = (
     ),
     Mutation(
         KEPT,
+        "a script whose link leads nowhere for a while isn't waited for",
+        "dropins.py",
+        (("                if _is_link(entry.path):\n", "                if False:\n"),),
+        (
+            "test_dropins.py::test_a_link_that_leads_nowhere_is_not_mistaken_for_no_script"
+            "[nowhere-No such file or directory]",
+            "test_turn.py::test_a_script_that_cannot_be_looked_at_costs_a_minute_and_no_attempt",
+        ),
+    ),
+    Mutation(
+        KEPT,
+        "a script that can't be looked at isn't waited for",
+        "dropins.py",
+        (("            except FileNotFoundError:  # it has", "            except OSError:  # it has"),),
+        ("test_dropins.py::test_a_script_that_no_descriptor_is_left_for_is_not_mistaken_for_none",),
+    ),
+    Mutation(
+        KEPT,
+        "a script in a type's folder whose link leads nowhere is taken for no such folder",
+        "dropins.py",
+        (("if error.filename != own_folder or (_is", "if (_is"),),
+        (
+            "test_dropins.py::test_a_link_that_leads_nowhere_is_not_mistaken_for_no_script"
+            "[nowhere-No such file or directory]",
+        ),
+    ),
+    Mutation(
+        KEPT,
+        "a type's folder whose link leads nowhere for a while is taken for none",
+        "dropins.py",
+        ((" or (_is_link(own_folder) and not is_script):", ":"),),
+        (
+            "test_dropins.py::"
+            "test_a_link_in_a_types_place_that_leads_nowhere_is_not_mistaken_for_no_folder"
+            "[nowhere-_contact_modified]",
+        ),
+    ),
+    Mutation(
+        CLEAR,
+        "of a script that notifications wait for it is said that it is ignored",
+        "check.py",
+        (("    if dropins.holds_up(ignored):\n", "    if False:\n"),),
+        ("test_check.py::test_a_script_that_cannot_be_looked_at_is_wrong",),
+    ),
+    Mutation(
+        CLEAR,
+        "where notifications wait for a script it is said that they go straight to done/",
+        "check.py",
+        ((" and not dropins.holds_up(ignored) for", " for"),),
+        ("test_check.py::test_a_script_that_cannot_be_looked_at_is_wrong",),
+    ),
+    Mutation(
+        KEPT,
         "an error of the disk settles what it held up",
         "turn.py",
         (
             (
-                "            return self._put_back(seat, name)\n",
+                "            return self._put_back(seat, name, str(error))\n",
                 "            return self._give_up(name, str(error))\n",
             ),
         ),

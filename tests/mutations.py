@@ -1361,6 +1361,37 @@ MUTATIONS = (
         ),
     ),
     Mutation(
+        ORDER,
+        "what gets a name of a person's own while it waits is overtaken while it stands still",
+        "intake.py",
+        (("            until = min(until or renamed, renamed)\n", "            pass\n"),),
+        ("test_any_listing.py::test_what_gets_a_name_of_a_persons_own_while_it_waits_is_not_overtaken",),
+    ),
+    Mutation(
+        PROMPT,
+        "a copy of hours holds up what is younger for as long as a person has patience",
+        "intake.py",
+        ((" if now - self._seen.get(name, now) < STILL_SECONDS]", "]"),),
+        ("test_any_listing.py::test_a_copy_of_hours_holds_up_for_two_seconds_what_is_younger",),
+    ),
+    Mutation(
+        KEPT,
+        "who copies one after another holds up what is younger without end",
+        "intake.py",
+        (("        if not self._renamed.lasts(waiting=bool(new)):\n", "        if False:\n"),),
+        (
+            "test_any_listing.py::"
+            "test_one_who_copies_one_after_another_holds_up_what_is_younger_for_a_while_only",
+        ),
+    ),
+    Mutation(
+        ORDER,
+        "the age of what is still being copied is taken for that of the whole",
+        "intake.py",
+        (("min(map(self._by_age, new)", "min(map(self._order, new)"),),
+        ("test_any_listing.py::test_a_copy_that_keeps_its_originals_time_gets_its_place_by_that",),
+    ),
+    Mutation(
         PROMPT,
         "what is put back before those that are held has all of them read again",
         "intake.py",

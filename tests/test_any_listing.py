@@ -4,6 +4,7 @@ A listing shows what was there before it, and may or may not show what is put th
 missed a file is the same as to have been made before it: so real folders show each way in which that can go.
 """
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ from whole_spool import WholeSpool
 
 from spooler import latest
 from spooler.folders import Listing
-from spooler.intake import AHEAD_SECONDS, STILL_SECONDS, Intake
+from spooler.intake import AHEAD_SECONDS, MOVING_SECONDS, STILL_SECONDS, Intake
 from spooler.name import Name
 from spooler.state import State
 
@@ -165,6 +166,85 @@ def test_what_keeps_coming_does_not_hold_up_for_long_what_lies_ahead_of_the_cloc
         held_seconds += 1
     assert held_seconds == AHEAD_SECONDS
     assert coming not in given
+
+
+def rename(spool: WholeSpool, name: str, now_named: str) -> None:
+    """Give what waits in `incoming/` another name, as a person does: its time stays that of its receipt."""
+    received = spool.received(State.INCOMING, name).timestamp()
+    path = spool.path(State.INCOMING, name).rename(spool.path(State.INCOMING, now_named))
+    os.utime(path, (received, received))
+
+
+def test_what_gets_a_name_of_a_persons_own_while_it_waits_is_not_overtaken(
+    spool: WholeSpool, intake: Intake, clock: FakeClock
+) -> None:
+    before = store(spool, 8)
+    clock.advance(1)
+    older = store(spool, 7)
+    clock.advance(1)
+    younger = store(spool, 7)
+    clock.advance(1)
+    intake.look()
+    rename(spool, older, "please first.json")
+    given = []
+    for _ in range(6):
+        intake.look()
+        while not intake.is_moving and (name := take(intake)):
+            given.append(name)
+            spool.path(State.INCOMING, name).unlink()
+            intake.backlog.settle(name)
+        assert younger not in given or "please first.json" in given
+        clock.advance(0.5)
+    assert given == [before, "please first.json", younger]
+
+
+def test_a_copy_that_keeps_its_originals_time_gets_its_place_by_that(
+    spool: WholeSpool, intake: Intake, clock: FakeClock
+) -> None:
+    younger = store(spool, 7)
+    clock.advance(1)
+    intake.look()
+    spool.claim(State.INCOMING, younger)
+    spool.postpone(younger, clock.now() + timedelta(hours=1))
+    put(spool, "copy.json", body(7))
+    intake.look()
+    put(spool, "copy.json", body(7), age=60)  # `cp -p` sets the time at the end
+    for _ in range(2):
+        clock.advance(STILL_SECONDS)
+        intake.look()
+    assert take(intake) == "copy.json"
+
+
+def test_a_copy_of_hours_holds_up_for_two_seconds_what_is_younger(
+    spool: WholeSpool, intake: Intake, clock: FakeClock
+) -> None:
+    path = put(spool, "copy.json", body(7))
+    clock.advance(0.5)
+    younger = store(spool, 7)
+    held_seconds = 0.0
+    while (given := give(intake)) is None:
+        clock.advance(0.5)
+        held_seconds += 0.5
+        path.write_bytes(path.read_bytes() + b" ")
+    assert (given, held_seconds) == (younger, STILL_SECONDS)
+
+
+def test_one_who_copies_one_after_another_holds_up_what_is_younger_for_a_while_only(
+    spool: WholeSpool, intake: Intake, clock: FakeClock
+) -> None:
+    clock.advance(10)
+    younger = store(spool, 7)
+    put(spool, "copy 0.json", body(100), age=200)
+    held_seconds = 0
+    for number in range(1, 100):
+        clock.advance(1)
+        intake.look()
+        given = list(iter(lambda: take(intake), None))
+        if younger in given:
+            break
+        put(spool, f"copy {number}.json", body(100 + number), age=200)
+        held_seconds += 1
+    assert held_seconds == MOVING_SECONDS
 
 
 @dataclass(frozen=True)

@@ -173,7 +173,7 @@ def _scripts(webhook: Webhook, user: User) -> Iterator[Finding]:
     try:
         found = dropins.examine(webhook.processors)
     except OSError as error:
-        text = f"{webhook.processors}: can't be read ({error.strerror}): nothing is processed until it can"
+        text = f"{error.filename}: can't be read ({error.strerror}): nothing is processed until it can"
         yield Finding(Verdict.WRONG, subject, text)
         return
     if barrier := user.barrier(webhook.processors, READ | EXECUTE):
@@ -181,18 +181,24 @@ def _scripts(webhook: Webhook, user: User) -> Iterator[Finding]:
         yield Finding(Verdict.WRONG, subject, text)
     for path, ignored in found:
         yield _script(subject, path, ignored, user)
-    if all(ignored for _path, ignored in found):
+    if all(ignored and not dropins.holds_up(ignored) for _path, ignored in found):
         text = f"{webhook.processors}: no script runs: every notification goes straight to done/"
         yield Finding(Verdict.NOTICE, subject, text)
 
 
 def _script(subject: str, path: Path, ignored: str, user: User) -> Finding:
+    if dropins.holds_up(ignored):
+        text = f"{path}: notifications wait for it, because {ignored} (mend it, or remove it)"
+        return Finding(Verdict.WRONG, subject, text)
     if ignored:
         verdict = Verdict.WRONG if ignored == dropins.forbidden() else Verdict.NOTICE
         return Finding(verdict, subject, f"{path}: ignored, because {ignored}")
     if barrier := user.barrier(path, EXECUTE):
-        where = "it" if barrier == path.resolve() else f"in {barrier}"
-        text = f"{path}: ignored, because {user.name} may not run {where} (chmod o+x, or chgrp and chmod g+x)"
+        if barrier == path.resolve():
+            what = f"ignored, because {user.name} may not run it"
+        else:
+            what = f"notifications wait for it, because {user.name} may not look into {barrier}"
+        text = f"{path}: {what} (chmod o+x, or chgrp and chmod g+x)"
         return Finding(Verdict.WRONG, subject, text)
     if failure := start_failure.foresee(path):
         return Finding(Verdict.WRONG, subject, failure)

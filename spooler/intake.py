@@ -2,9 +2,10 @@
 
 Owns: listing those folders, and judging names that didn't come from the receiver.
 Promises: a name is given only when no older one can be missing from the same listing; what somebody is
-still copying waits until its size has stood still for 2 s; what is no regular file is reported once and
-left alone. A clock that was set back keeps nothing waiting longer than was meant (see `spooler.latest`).
-Of a very large `incoming/` only the first are remembered, and what has a place in line already.
+still copying waits until its size has stood still for 2 s, and what is younger for the first 2 s, for it may
+be one that waited under another name; what is no regular file is reported once and left alone. A clock that
+was set back keeps nothing waiting longer than was meant (see `spooler.latest`). Of a very large `incoming/`
+only the first are remembered, and what has a place in line already.
 Does not promise: to be called at the right moment; it is the truth whenever it is. The order of what a person
 moves there while the very first listing is made.
 
@@ -62,12 +63,14 @@ class Intake:
         self._sizes: dict[
             str, tuple[int, float]
         ] = {}  # of foreign names: the size, and since when it is that
+        self._seen: dict[str, float] = {}  # of foreign names: since when
         self._orders: dict[str, str] = {}  # of foreign names
         self._reported: set[str] = set()
         self.look_again_soon = False  # something is there that may not be passed on yet
         self.is_moving = False  # a person is putting some back
         self._moving = Patience(spool.clock, MOVING_SECONDS)
         self._ahead = Patience(spool.clock, AHEAD_SECONDS)
+        self._renamed = Patience(spool.clock, MOVING_SECONDS)
 
     def look(self) -> None:
         """List the folders and tell the backlog. Raises: OSError."""
@@ -97,6 +100,8 @@ class Intake:
         self.look_again_soon = self.is_moving or len(passed) < len(incoming.names)
         self._forget({*incoming.names, *incoming.odd, *retry.names, *retry.odd})
         until = self._until(incoming.limit, unsure, [*passed, *due])
+        if renamed := self._least_renamed(foreign & untold):
+            until = min(until or renamed, renamed)
         self.backlog.update(passed, due, until)
         if incoming.complete_to > (now := stamp(self._spool.clock.now())):
             self._follow_clock(now)
@@ -128,6 +133,15 @@ class Intake:
             ends = [limit]
         return min(ends, default="")
 
+    def _least_renamed(self, standing: set[str]) -> str:
+        """Return by what the first sorts of those that may have waited before, under another name."""
+        now = self._spool.clock.monotonic()
+        # What is being copied for longer holds up nobody.
+        new = [name for name in standing if now - self._seen.get(name, now) < STILL_SECONDS]
+        if not self._renamed.lasts(waiting=bool(new)):
+            return ""
+        return min(map(self._by_age, new), default="")
+
     def _follow_clock(self, now: str) -> None:
         """The clock was set back: where nothing that waits is later, let names be given by it again."""
         # RACE: of what moves meanwhile the backlog knows, and of what has only just come, the folders.
@@ -137,7 +151,7 @@ class Intake:
 
     def _forget(self, there: set[str]) -> None:
         """Forget what isn't there any more: another file of that name is another one."""
-        for remembered in (self._sizes, self._orders):
+        for remembered in (self._sizes, self._seen, self._orders):
             for name in remembered.keys() - there:
                 del remembered[name]
         self._reported &= there
@@ -160,6 +174,7 @@ class Intake:
         except FileNotFoundError:
             return False
         now = self._spool.clock.monotonic()
+        self._seen.setdefault(name, now)
         known_size, since = self._sizes.setdefault(name, (size, now))
         if size != known_size:
             self._sizes[name] = (size, now)
@@ -191,23 +206,33 @@ class Intake:
         if has_pattern(name):
             return name
         if name not in self._orders:
-            self._orders[name] = f"{stamp(self._age(name))}_{name}"
+            self._orders[name] = self._by_age(name)
         return self._orders[name]
 
+    def _by_age(self, name: str) -> str:
+        return f"{stamp(self._age(name))}_{name}"
+
     def _age(self, name: str) -> datetime:
-        for state in (State.INCOMING, State.RETRY):
+        # RACE: a person may be moving it between the two folders.
+        for state in (State.INCOMING, State.RETRY, State.INCOMING):
             with suppress(OSError):
                 return self._spool.received(state, name)
         return self._spool.clock.now()
 
     def _lanes(self, state: State, name: str) -> tuple[str, ...] | None:
-        try:
-            notification = Notification.read(self._spool.read(state, name))
-        except FileNotFoundError:
-            return ()
-        except OSError as error:
-            self.report(name, str(error))
-            return None
+        other = State.RETRY if state is State.INCOMING else State.INCOMING
+        # RACE: a person may be moving it between the two folders, and back.
+        for place in (state, other, state):
+            try:
+                return self._lanes_of(name, Notification.read(self._spool.read(place, name)))
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                self.report(name, str(error))
+                return None
+        return None  # it is gone; should it come back, it isn't without lanes
+
+    def _lanes_of(self, name: str, notification: Notification) -> tuple[str, ...]:
         parsed = Name.parse(name)
         lanes = [f"id {parsed.id if parsed else notification.id}"]
         if self._by_contact and notification.order_key is not None:

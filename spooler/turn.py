@@ -102,7 +102,7 @@ class Turn:
                     recovery.let_go(self.spool, name)
                     return None
                 log.error("held up", file=name, reason=str(error))  # noqa: TRY400 - no defect
-                return self._put_back(seat, name)
+                return self._put_back(seat, name, str(error))
 
     def _progress(self, state: State, name: str) -> tuple[Progress, str]:
         """Return how far it has come; and if a person just brought it back, the note on that."""
@@ -211,11 +211,11 @@ class Turn:
             self._note(name, f"back to incoming: {reason}", released=True)
         return Settled(State.INCOMING, self._moved(seat, self.spool.release, name))
 
-    def _put_back(self, seat: Seat, name: str) -> Settled:
-        """Let a notification wait that an error of the disk held up; that takes a rename and no room."""
+    def _put_back(self, seat: Seat, name: str, reason: str) -> Settled:
+        """Let a notification wait that an error held up; that takes a rename and no room."""
         with suppress(OSError):
             # The last line may be of a move that then failed; this one says that nothing is settled.
-            self._note(name, "held up by an error of the disk", released=True)
+            self._note(name, f"held up: {reason}", released=True)
         try:
             due = self.spool.clock.now() + timedelta(seconds=AFTER_ERROR_SECONDS)
             return Settled(State.RETRY, self._moved(seat, self.spool.postpone, name, due), due.timestamp())

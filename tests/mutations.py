@@ -85,6 +85,9 @@ _TRIED_AGAIN = (
 )
 _KILLED = "test_crash_campaign.py::test_a_kill_between_two_calls_loses_nothing_and_has_nothing_done_twice"
 
+_MOVED_BEFORE_READ = (
+    "test_any_listing.py::test_what_a_person_moves_between_the_two_folders_before_it_is_read_is_not_overtaken"
+)
 _ANY_LISTING = tuple(
     f"test_any_listing.py::test_whatever_listings_miss_nobody_is_overtaken_and_nobody_left[{clock}-100]"
     for clock in (0, 1)
@@ -1370,6 +1373,68 @@ MUTATIONS = (
         ),
     ),
     Mutation(
+        ORDER,
+        "what a person moves between the two folders before it is read is in nobody's line",
+        "intake.py",
+        (("        for place in (state, other, state):\n", "        for place in (state,):\n"),),
+        (_MOVED_BEFORE_READ,),
+    ),
+    Mutation(
+        ORDER,
+        "what a person moves to the other folder and back before it is read is in nobody's line",
+        "intake.py",
+        (("        for place in (state, other, state):\n", "        for place in (state, other):\n"),),
+        (f"{_MOVED_BEFORE_READ}[incoming-2]", f"{_MOVED_BEFORE_READ}[retry-2]"),
+    ),
+    Mutation(
+        ORDER,
+        "what was gone when it was read has no line when it comes back",
+        "intake.py",
+        (("        return None  # it is gone", "        return ()  # it is gone"),),
+        ("test_any_listing.py::test_what_is_gone_when_it_is_read_and_comes_back_gets_its_place",),
+    ),
+    Mutation(
+        ORDER,
+        "one of a foreign name that is moved while its age is asked for is as young as the question",
+        "intake.py",
+        (("(State.INCOMING, State.RETRY, State.INCOMING)", "(State.INCOMING, State.RETRY)"),),
+        (
+            "test_any_listing.py::"
+            "test_one_of_a_foreign_name_that_a_person_moves_while_its_age_is_asked_for_keeps_its_place",
+        ),
+    ),
+    Mutation(
+        ORDER,
+        "what gets a name of a person's own while it waits is overtaken while it stands still",
+        "intake.py",
+        (("            until = min(until or renamed, renamed)\n", "            pass\n"),),
+        ("test_any_listing.py::test_what_gets_a_name_of_a_persons_own_while_it_waits_is_not_overtaken",),
+    ),
+    Mutation(
+        PROMPT,
+        "a copy of hours holds up what is younger for as long as a person has patience",
+        "intake.py",
+        ((" if now - self._seen.get(name, now) < STILL_SECONDS]", "]"),),
+        ("test_any_listing.py::test_a_copy_of_hours_holds_up_for_two_seconds_what_is_younger",),
+    ),
+    Mutation(
+        KEPT,
+        "who copies one after another holds up what is younger without end",
+        "intake.py",
+        (("        if not self._renamed.lasts(waiting=bool(new)):\n", "        if False:\n"),),
+        (
+            "test_any_listing.py::"
+            "test_one_who_copies_one_after_another_holds_up_what_is_younger_for_a_while_only",
+        ),
+    ),
+    Mutation(
+        ORDER,
+        "the age of what is still being copied is taken for that of the whole",
+        "intake.py",
+        (("min(map(self._by_age, new)", "min(map(self._order, new)"),),
+        ("test_any_listing.py::test_a_copy_that_keeps_its_originals_time_gets_its_place_by_that",),
+    ),
+    Mutation(
         PROMPT,
         "what is put back before those that are held has all of them read again",
         "intake.py",
@@ -1547,11 +1612,64 @@ MUTATIONS = (
     ),
     Mutation(
         KEPT,
+        "a script whose link leads nowhere for a while isn't waited for",
+        "dropins.py",
+        (("                if _is_link(entry.path):\n", "                if False:\n"),),
+        (
+            "test_dropins.py::test_a_link_that_leads_nowhere_is_not_mistaken_for_no_script"
+            "[nowhere-No such file or directory]",
+            "test_turn.py::test_a_script_that_cannot_be_looked_at_costs_a_minute_and_no_attempt",
+        ),
+    ),
+    Mutation(
+        KEPT,
+        "a script that can't be looked at isn't waited for",
+        "dropins.py",
+        (("            except FileNotFoundError:  # it has", "            except OSError:  # it has"),),
+        ("test_dropins.py::test_a_script_that_no_descriptor_is_left_for_is_not_mistaken_for_none",),
+    ),
+    Mutation(
+        KEPT,
+        "a script in a type's folder whose link leads nowhere is taken for no such folder",
+        "dropins.py",
+        (("if error.filename != own_folder or (_is", "if (_is"),),
+        (
+            "test_dropins.py::test_a_link_that_leads_nowhere_is_not_mistaken_for_no_script"
+            "[nowhere-No such file or directory]",
+        ),
+    ),
+    Mutation(
+        KEPT,
+        "a type's folder whose link leads nowhere for a while is taken for none",
+        "dropins.py",
+        ((" or (_is_link(own_folder) and not is_script):", ":"),),
+        (
+            "test_dropins.py::"
+            "test_a_link_in_a_types_place_that_leads_nowhere_is_not_mistaken_for_no_folder"
+            "[nowhere-_contact_modified]",
+        ),
+    ),
+    Mutation(
+        CLEAR,
+        "of a script that notifications wait for it is said that it is ignored",
+        "check.py",
+        (("    if dropins.holds_up(ignored):\n", "    if False:\n"),),
+        ("test_check.py::test_a_script_that_cannot_be_looked_at_is_wrong",),
+    ),
+    Mutation(
+        CLEAR,
+        "where notifications wait for a script it is said that they go straight to done/",
+        "check.py",
+        ((" and not dropins.holds_up(ignored) for", " for"),),
+        ("test_check.py::test_a_script_that_cannot_be_looked_at_is_wrong",),
+    ),
+    Mutation(
+        KEPT,
         "an error of the disk settles what it held up",
         "turn.py",
         (
             (
-                "            return self._put_back(seat, name)\n",
+                "            return self._put_back(seat, name, str(error))\n",
                 "            return self._give_up(name, str(error))\n",
             ),
         ),

@@ -308,8 +308,8 @@ class Machine(RuleBasedStateMachine):
         name = found[2]
         self.backlog.take(name)
         self.unclaimed[name] = found[1]
-        if claimed:
-            self._claim(name)
+        if claimed and not self._claim(name):
+            self.unclaimed[name] = found[1]  # a person was faster, which the turn's end tells
         self.known[name] = (PROCESSING, 0.0)
         return name
 

@@ -87,6 +87,20 @@ def test_a_script_that_can_never_be_started_is_wrong(path: Path) -> None:
     assert all(f"{name}: runs" in right for name in ("10-runs", "70-program", "80-relative"))
 
 
+def test_a_script_that_cannot_be_looked_at_is_wrong(path: Path) -> None:
+    folder = path.parent / "processors"
+    (folder / "10-runs").unlink()
+    (folder / "20-broken").symlink_to("nowhere")
+    (folder / "30-off.disabled").symlink_to("nowhere")
+    findings = look(path)
+    why = "it can't be looked at: No such file or directory (mend it, or remove it)"
+    wrong = texts(findings, Verdict.WRONG)
+    assert wrong == f"webhook crm: {folder}/20-broken: notifications wait for it, because {why}"
+    notice = texts(findings, Verdict.NOTICE)
+    assert "30-off.disabled: ignored, because its name ends in .disabled" in notice
+    assert "straight to done/" not in notice
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 def test_who_may_not_run_a_script_is_told_that_it_is_wrong(open_to_all: Path) -> None:
     path = write_config(open_to_all, RECEIVER.format(port=free_port()))
@@ -167,6 +181,7 @@ def test_what_root_asks_is_answered_for_the_user_who_owns_the_spool(
     open_to_all.chmod(0o700)
     wrong = texts(look(path), Verdict.WRONG)
     assert f"{path}: can't be read by nobody, because of {open_to_all}" in wrong
+    assert f"{script}: notifications wait for it, because nobody may not look into {open_to_all}" in wrong
 
 
 def test_a_retention_shorter_than_the_window_for_repeats_is_pointed_at(path: Path) -> None:

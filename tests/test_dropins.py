@@ -1,6 +1,8 @@
 """Which executables of a folder are run."""
 
 import os
+import resource
+from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,6 +13,13 @@ from conftest import write_script
 from spooler.dropins import examine, find
 
 TYPE = "contact_modified"
+
+
+def become_a_guest() -> None:
+    if os.geteuid() == 0:
+        os.setgroups([])
+        os.setgid(65534)
+        os.setuid(65534)
 
 
 def names(folder: Path, kind: str = TYPE) -> list[str]:
@@ -81,14 +90,95 @@ def test_a_file_without_the_run_bit_is_ignored_and_pointed_at(tmp_path: Path) ->
 
 def test_what_is_no_file_is_ignored_and_pointed_at(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe", 0o755)
-    (tmp_path / "broken").symlink_to("nowhere")
-    (tmp_path / "loop").symlink_to("loop")
     assert find(tmp_path, TYPE) == []
-    assert examine(tmp_path) == [
-        (tmp_path / "broken", "it can't be read: No such file or directory"),
-        (tmp_path / "loop", "it can't be read: Too many levels of symbolic links"),
-        (tmp_path / "pipe", "it is no regular file"),
-    ]
+    assert examine(tmp_path) == [(tmp_path / "pipe", "it is no regular file")]
+
+
+LEADS_NOWHERE = {
+    "nowhere": "No such file or directory",
+    "10-link": "Too many levels of symbolic links",
+    "pipe/script": "Not a directory",
+}
+
+
+@pytest.mark.parametrize(("target", "why"), LEADS_NOWHERE.items())
+def test_a_link_that_leads_nowhere_is_not_mistaken_for_no_script(
+    tmp_path: Path, target: str, why: str
+) -> None:
+    os.mkfifo(tmp_path / "pipe", 0o755)
+    link = tmp_path / TYPE / "10-link"
+    link.parent.mkdir()
+    link.symlink_to(target if target == link.name else tmp_path / target)
+    with pytest.raises(OSError, match=why) as raised:
+        find(tmp_path, TYPE)
+    assert raised.value.filename == str(link)
+    assert find(tmp_path, "contact_optout") == []
+    assert (link, f"it can't be looked at: {why}") in examine(tmp_path)
+    link.rename(link.with_name("10-link.disabled"))
+    assert find(tmp_path, TYPE) == []
+
+
+@pytest.mark.parametrize("kind", [TYPE, f"_{TYPE}"])
+@pytest.mark.parametrize("target", ["nowhere", "itself"])
+def test_a_link_in_a_types_place_that_leads_nowhere_is_not_mistaken_for_no_folder(
+    tmp_path: Path, target: str, kind: str
+) -> None:
+    (tmp_path / kind).symlink_to(kind if target == "itself" else target)
+    with pytest.raises(OSError, match=f"'{tmp_path / kind}'"):
+        find(tmp_path, kind)
+
+
+def test_a_script_in_a_types_place_is_no_folder(tmp_path: Path) -> None:
+    target = write_script(tmp_path / "elsewhere", "tool", "exit 0")
+    (tmp_path / TYPE).symlink_to(target)
+    assert names(tmp_path, TYPE) == [TYPE]
+
+
+def expect_to_be_refused(folder: Path) -> None:
+    become_a_guest()
+    with pytest.raises(PermissionError, match="10-link"):
+        find(folder, TYPE)
+    assert examine(folder) == [(folder / "10-link", "it can't be looked at: Permission denied")]
+
+
+def test_what_lies_in_a_folder_that_may_not_be_entered_is_not_mistaken_for_no_script() -> None:
+    with TemporaryDirectory() as name:
+        folder = Path(name) / "processors"
+        folder.mkdir()
+        target = write_script(Path(name) / "closed", "tool", "exit 0")
+        (folder / "10-link").symlink_to(target)
+        Path(name).chmod(0o755)
+        target.parent.chmod(0)
+        process = get_context("fork").Process(target=expect_to_be_refused, args=(folder,))
+        process.start()
+        process.join()
+        target.parent.chmod(0o755)
+        assert process.exitcode == 0
+
+
+def test_a_script_that_no_descriptor_is_left_for_is_not_mistaken_for_none(tmp_path: Path) -> None:
+    write_script(tmp_path, "10-a", "exit 0")
+    write_script(tmp_path, "20-b", "exit 0")
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with (tmp_path / "20-b").open() as last:  # all below it are in use; a folder's listing takes the next one
+        resource.setrlimit(resource.RLIMIT_NOFILE, (last.fileno() + 2, limits[1]))
+        try:
+            with pytest.raises(OSError, match="Too many open files"):
+                find(tmp_path, TYPE)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert names(tmp_path) == ["10-a", "20-b"]
+
+
+def test_what_is_removed_meanwhile_is_no_script(tmp_path: Path) -> None:
+    path = write_script(tmp_path, "10-a", "exit 0")
+    away = tmp_path / "10-a.disabled"
+    for _ in range(50):
+        with ThreadPoolExecutor(1) as pool:
+            ended = pool.submit(path.rename, away)
+            assert names(tmp_path) in ([], ["10-a"])
+            ended.result()
+        away.rename(path)
 
 
 def test_a_link_to_an_executable_runs_under_its_own_name(tmp_path: Path) -> None:
@@ -137,10 +227,7 @@ def test_a_folder_that_is_not_there_is_not_mistaken_for_an_empty_one(tmp_path: P
 
 
 def look_as_a_guest(folder: Path) -> None:
-    if os.geteuid() == 0:
-        os.setgroups([])
-        os.setgid(65534)
-        os.setuid(65534)
+    become_a_guest()
     (script,) = find(folder, TYPE)
     assert script.name == "10-program"
     assert find(folder, TYPE) == [script]

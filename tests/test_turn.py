@@ -979,6 +979,25 @@ def test_scripts_that_are_gone_cost_a_minute_and_no_attempt(desk: Desk) -> None:
     assert desk.runs() == ["10-a 1"]
 
 
+def test_a_script_that_cannot_be_looked_at_costs_a_minute_and_no_attempt(desk: Desk) -> None:
+    target = desk.script("20-b", "exit 0").rename(desk.folder / "tool")
+    desk.script("10-a", "exit 75")
+    name = desk.store()
+    assert desk.take(name).state is RETRY
+    desk.script("10-a", "exit 0")
+    link = desk.folder / "processors" / "20-b"
+    link.symlink_to(desk.folder / "away")
+    now = desk.clock.now().timestamp()
+    with capture_logs() as lines:
+        assert desk.take(name, RETRY) == Settled(RETRY, name, now + 60)
+    (told,) = (line for line in lines if line["event"] == "held up")
+    assert told["reason"] == f"[Errno 2] No such file or directory: '{link}'"
+    assert desk.notes(name)[-1] == f"held up: {told['reason']}"
+    target.rename(desk.folder / "away")
+    assert desk.take(name, RETRY).state is DONE
+    assert desk.runs() == ["10-a 1", "10-a 2", "20-b 2"]
+
+
 def test_a_disk_that_refuses_every_move_leaves_it_in_processing(desk: Desk) -> None:
     desk.script("10-a", f"rm -r {desk.spool.folder(DONE)} {desk.spool.folder(RETRY)}")
     name = desk.store()

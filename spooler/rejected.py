@@ -70,28 +70,40 @@ class Rejected:
             return ""
 
     def _make_room(self, size: int) -> None:
+        """Remove the oldest, as many as it takes. Raises: StorageUnavailableError, OSError."""
         self._added_requests += 1
         self._added_bytes += size
         if self._added_requests < self._requests_at_once and self._added_bytes < self._bytes_at_once:
             return
-        self._added_requests, self._added_bytes = 0, size
         held = _by_age(self._spool)
         requests, total = len(held) + 1, sum(used for _name, used in held) + size
+        obstacle: OSError | None = None
         for name, used in held:
             if requests <= _REQUESTS_LEFT and total <= _BYTES_LEFT:
-                return
-            self._spool.forget(State.REJECTED, name)
+                break
+            try:
+                self._spool.forget(State.REJECTED, name)
+            except OSError as error:  # somebody made it immutable, say: the next one will do
+                obstacle = error
+                continue
             requests -= 1
             total -= used
+        if requests > _REQUESTS_LEFT or total > _BYTES_LEFT:
+            raise StorageUnavailableError(f"no room can be made: {obstacle}")
+        self._added_requests, self._added_bytes = 0, size  # not sooner: where there's no room, each one looks
 
 
 def _by_age(spool: ReceiversSpool) -> list[tuple[str, int]]:
-    """Return the names in `rejected/`, oldest first, with the bytes that file and log hold."""
+    """Return the files in `rejected/`, oldest first, with the bytes that file and log hold.
+
+    What is no regular file none of us put there: it isn't removed, and takes nobody's place.
+    """
     sizes: dict[str, int] = {}
     with os.scandir(spool.folder(State.REJECTED)) as entries:
         for entry in entries:
             try:
-                sizes[entry.name] = entry.stat(follow_symlinks=False).st_size
+                if entry.is_file(follow_symlinks=False):
+                    sizes[entry.name] = entry.stat(follow_symlinks=False).st_size
             except FileNotFoundError:
                 continue  # RACE: another process makes room too
     return sorted(

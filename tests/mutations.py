@@ -753,6 +753,30 @@ MUTATIONS = (
     ),
     Mutation(
         BOUNDED,
+        "one entry of rejected/ that can't be removed lets it grow without end",
+        "rejected.py",
+        (("                obstacle = error\n                continue\n", "                raise\n"),),
+        ("test_rejected.py::test_one_that_cannot_be_removed_makes_the_next_one_go",),
+    ),
+    Mutation(
+        BOUNDED,
+        "requests are kept in rejected/ though there is no room",
+        "rejected.py",
+        (("        if requests > _REQUESTS_LEFT or total > _BYTES_LEFT:\n", "        if False:\n"),),
+        ("test_rejected.py::test_where_no_room_can_be_made_nothing_is_kept",),
+    ),
+    Mutation(
+        BOUNDED,
+        "a folder in rejected/ is taken for a request that can be removed",
+        "rejected.py",
+        (
+            ("                if entry.is_file(follow_symlinks=False):\n", "                if True:\n"),
+            ("                obstacle = error\n                continue\n", "                raise\n"),
+        ),
+        ("test_rejected.py::test_a_folder_that_looks_like_the_oldest_request_keeps_no_room_from_being_made",),
+    ),
+    Mutation(
+        BOUNDED,
         "any length of a body is read",
         "endpoint.py",
         (("        if length > self._settings.max_body:\n", "        if False:\n"),),

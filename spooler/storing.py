@@ -7,6 +7,7 @@ Does not promise: to know what a body says.
 """
 
 import fcntl
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from datetime import datetime
 
 from spooler import durable, free_name, history, latest
 from spooler.errors import StorageUnavailableError
+from spooler.folder_lock import FolderLock
 from spooler.name import Name, log_name
 from spooler.notification import Notification
 from spooler.room import Room
@@ -21,6 +23,7 @@ from spooler.spool import WebhookSpool, hidden_name
 from spooler.state import State
 
 _TOO_LATE = "storing took longer than the sender waits"
+_HEALTH_SECONDS = 1.0  # for the lock: whoever holds it for longer than a moment holds up every store
 
 
 @dataclass(slots=True, kw_only=True)
@@ -35,9 +38,11 @@ class Arrival(durable.NewFile):
     deadline: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # without slots: a class may be this and the processor's in one
 class ReceiversSpool(WebhookSpool):
     """One webhook's part of the spool, for the receiver."""
+
+    _naming: FolderLock = field(default_factory=FolderLock, init=False, repr=False, compare=False)
 
     def store(self, body: bytes, notification: Notification, *, deadline: float | None = None) -> str:
         """Store a body in `incoming/` and return its file's name, once it would survive a power cut.
@@ -75,7 +80,7 @@ class ReceiversSpool(WebhookSpool):
     def _publish(self, folder: int, arrivals: Sequence[Arrival]) -> None:
         # RACE: stamp and rename are one step for all receivers, so that names appear in the order of their
         # stamps. Opened for this call alone, the descriptor's lock keeps threads apart too.
-        fcntl.flock(folder, fcntl.LOCK_EX)
+        self._naming.take(folder, self.clock, _first_deadline(arrivals, self.clock.monotonic()))
         try:
             now = self.clock.monotonic()
             for arrival in arrivals:
@@ -137,7 +142,14 @@ class ReceiversSpool(WebhookSpool):
                 hidden = hidden_name()
                 durable.write_hidden(folder, hidden, b"\n", sync=False)
                 os.unlink(hidden, dir_fd=folder)
+                FolderLock().take(folder, self.clock, self.clock.monotonic() + _HEALTH_SECONDS)
         except OSError as error:
             raise StorageUnavailableError(
                 f"can't write in {self.folder(State.INCOMING)}: {error.strerror}"
             ) from error
+
+
+def _first_deadline(arrivals: Sequence[Arrival], now: float) -> float:
+    """Return the first deadline that isn't past."""
+    deadlines = [math.inf if one.deadline is None else one.deadline for one in arrivals]
+    return min((one for one in deadlines if one >= now), default=now)

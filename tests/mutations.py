@@ -696,13 +696,42 @@ MUTATIONS = (
         "storing.py",
         (
             (
-                "        fcntl.flock(folder, fcntl.LOCK_EX)\n        try:\n            now = ",
-                "        try:\n            now = ",
+                "        self._naming.take(folder, self.clock, _first_deadline(arrivals, self.clock.monotonic()))\n",
+                "",
             ),
         ),
         (
             "test_storing.py::test_names_from_many_threads_and_processes_are_unique_and_sorted_as_they_became_visible",
         ),
+    ),
+    Mutation(
+        PROMPT,
+        "a folder's lock is waited for longer than the sender waits",
+        "folder_lock.py",
+        (
+            (
+                "        try:\n            return _try_until(folder, clock, until)\n",
+                "        try:\n            return _try_until(folder, clock, until + 2)\n",
+            ),
+        ),
+        (
+            "test_folder_lock.py::test_it_is_waited_for_until_the_moment_that_was_given",
+            "test_storing.py::test_a_deadline_that_passes_while_others_store_counts_too",
+        ),
+    ),
+    Mutation(
+        PROMPT,
+        "all threads wait to the end for a folder's lock",
+        "folder_lock.py",
+        (("        if not self._patient.acquire(blocking=False):\n", "        if False:\n"),),
+        ("test_folder_lock.py::test_of_many_that_come_together_only_a_few_wait_to_the_end",),
+    ),
+    Mutation(
+        PROMPT,
+        "after others waited in vain for a folder's lock everybody waits as long",
+        "folder_lock.py",
+        (("        if self._in_vain:\n", "        if False:\n"),),
+        ("test_folder_lock.py::test_after_one_has_waited_in_vain_nobody_waits_until_somebody_gets_it",),
     ),
     Mutation(
         ONCE,

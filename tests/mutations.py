@@ -1506,6 +1506,23 @@ MUTATIONS = (
         ("test_plain_request.py::test_what_is_unusual_in_the_least_is_not_plain[two lengths]",),
     ),
     Mutation(
+        CLEAR,
+        "refusals stop being counted, and nobody is told, where the file is another user's",
+        "refusals.py",
+        (("                if error.errno not in _NOT_OURS:\n", "                if True:\n"),),
+        (
+            "test_refusals.py::test_another_users_file_makes_way_for_one_that_counts[closed]",
+            "test_refusals.py::test_a_pipe_or_a_link_in_the_files_place_makes_way",
+        ),
+    ),
+    Mutation(
+        CLEAR,
+        "nobody is told that refusals can't be counted",
+        "refusals.py",
+        (("            if not self._is_told:\n", "            if False:\n"),),
+        ("test_refusals.py::test_that_nothing_can_be_counted_is_told_once_until_it_can",),
+    ),
+    Mutation(
         BOUNDED,
         "what comes in chunks is read as if it didn't",
         "plain_request.py",

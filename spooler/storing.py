@@ -10,12 +10,14 @@ import fcntl
 import math
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from spooler import durable, free_name, history, latest
 from spooler.errors import StorageUnavailableError
 from spooler.folder_lock import FolderLock
+from spooler.folders import is_there
 from spooler.name import Name, log_name
 from spooler.notification import Notification
 from spooler.room import Room
@@ -110,14 +112,27 @@ class ReceiversSpool(WebhookSpool):
         return [first + latest.MICROSECOND * number for number in range(count)]
 
     def refuse(self, body: bytes, notification: Notification, line: history.Line) -> str:
-        """Keep a refused request in `rejected/`, with its log line; unsynced. Raises: OSError."""
-        hidden = hidden_name()
-        with durable.opened_folder(self.folder(State.REJECTED)) as folder:
+        """Keep a refused request in `rejected/`, with its log line; unsynced. Its lock is held.
+
+        Raises: OSError; then nothing is left of it.
+        """
+        rejected, hidden = self.folder(State.REJECTED), hidden_name()
+        name = str(Name(self.clock.now(), notification.id, notification.type))
+        while is_there(f"{rejected}/{name}") or is_there(f"{rejected}/{log_name(name)}"):
+            name = free_name.after(name)
+        with durable.opened_folder(rejected) as folder:
             durable.write_hidden(folder, hidden, body, sync=False)
-            name = Name(self.clock.now(), notification.id, notification.type)
-            file_name = free_name.rename(hidden, str(name), folder, folder)
-        history.append(self.folder(State.REJECTED) / log_name(file_name), [line])
-        return file_name
+            try:
+                history.append(rejected / log_name(name), [line])
+                # CRASH: a log without a file tells nothing; the next prune removes it.
+                durable.rename(hidden, name, source_folder=folder, target_folder=folder)
+            except OSError:
+                # A body without its line could never be judged again.
+                for left in (hidden, log_name(name)):
+                    with suppress(OSError):
+                        os.unlink(left, dir_fd=folder)
+                raise
+        return name
 
     def keep_order(self) -> None:
         """Let no name be given that sorts before one that waits already. Raises: OSError.

@@ -781,6 +781,23 @@ MUTATIONS = (
         ("test_rejected.py",),
     ),
     Mutation(
+        TRUE,
+        "a refused request whose line can't be written stays in rejected/, where nothing can judge it",
+        "storing.py",
+        (
+            (
+                "                history.append(rejected / log_name(name), [line])\n",
+                "",
+            ),
+            (
+                "source_folder=folder, target_folder=folder)\n            except OSError:\n",
+                "source_folder=folder, target_folder=folder)\n"
+                "                history.append(rejected / log_name(name), [line])\n            except OSError:\n",
+            ),
+        ),
+        ("test_storing.py::test_a_refused_request_whose_line_finds_no_room_leaves_nothing",),
+    ),
+    Mutation(
         BOUNDED,
         "one entry of rejected/ that can't be removed lets it grow without end",
         "rejected.py",

@@ -254,6 +254,27 @@ def test_a_refused_request_is_kept_with_its_line_until_it_is_forgotten(make_spoo
     assert files(spool) == {}
 
 
+def test_a_refused_request_whose_line_finds_no_room_leaves_nothing(make_spool: MakeSpool) -> None:
+    spool = make_spool()
+    line = {"at": "a", "headers": {"X-Note": "x" * 5000}}
+    with full_disk(room_bytes=2000), pytest.raises(OSError, match="File too large"):
+        spool.refuse(BODY, NOTIFICATION, line)
+    assert len(BODY) < 2000  # so it's the line that found none
+    assert files(spool) == {}
+
+
+def test_a_refused_request_never_takes_a_log_that_is_there(make_spool: MakeSpool) -> None:
+    spool = make_spool()
+    name = spool.refuse(BODY, NOTIFICATION, {"at": "a"})
+    spool.path(State.REJECTED, name).unlink()
+    other = spool.refuse(BODY, NOTIFICATION, {"at": "b"})
+    assert files(spool) == {
+        f"rejected/{log_name(name)}": b'{"at": "a"}\n',
+        f"rejected/{other}": BODY,
+        f"rejected/{log_name(other)}": b'{"at": "b"}\n',
+    }
+
+
 def test_no_lock_outlives_a_call(make_spool: MakeSpool) -> None:
     spool = make_spool()
     spool.store(BODY, NOTIFICATION)

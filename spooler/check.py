@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from spooler import alert_texts, alerter, dropins, lock, mail, start_failure
+from spooler import alert_texts, alerter, dropins, lock, mail, refusals, start_failure
 from spooler.address import Address
 from spooler.config import CREDENTIALS, Configuration, Webhook
 from spooler.errors import KeyFileError
@@ -124,6 +124,12 @@ def _folders(spool: WebhookFolders, user: User) -> Iterator[Finding]:
     for folder, barrier in closed:
         where = "" if barrier == folder.resolve() else f", because of {barrier}"
         text = f"{folder}: can't be read and written by {user.name}{where} (chown, chmod u+rwx)"
+        yield Finding(Verdict.WRONG, subject, text)
+    counted = spool.folder(State.REJECTED) / refusals.FILE_NAME
+    if not closed and counted.exists() and user.barrier(counted, READ | WRITE):
+        text = (
+            f"{counted}: can't be read and written by {user.name}: nobody is told of refusals (chown, or rm)"
+        )
         yield Finding(Verdict.WRONG, subject, text)
     if len({folder.stat().st_dev for folder in folders if folder.exists()}) > 1:
         yield Finding(Verdict.WRONG, subject, f"{spool.base}: its folders are on more than one file system")

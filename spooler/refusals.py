@@ -4,14 +4,17 @@ Owns: the hidden file `.refusals` in a webhook's `rejected/`, by which all recei
 the same. The file's modification time says since when every answer was an error; the epoch: the last was a
 200.
 Promises: a 200 after a 200 costs one stat. Counting a refusal costs one small write in place, which needs no
-room on a disk that is full. The file keeps its size. What can't be counted changes no answer.
+room on a disk that is full. The file keeps its size. What can't be counted changes no answer, and is told
+of once. Another user's file, left by a start as root, say, is replaced by one of ours.
 Does not promise: durability (nothing is synced; after a power cut the count may be an older one), or to
 know of requests that never got here, of which the sender counts errors too.
 """
 
+import errno
 import fcntl
 import os
-from collections.abc import Iterator
+import stat
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -22,15 +25,17 @@ from time import sleep
 
 import msgspec
 
+from spooler import durable
 from spooler.clock import Clock
 from spooler.delivery import DEACTIVATION_ERRORS, DEACTIVATION_SECONDS
-from spooler.durable import MODE
+from spooler.log import get_logger
 from spooler.name import HIDDEN
 
 FILE_NAME = HIDDEN + "refusals"
 _BYTES = 1024
 _WHY_CHARACTERS = 200
 _COUNTS = 10**12  # more is nonsense
+_NOT_OURS = {errno.EACCES, errno.EPERM, errno.EISDIR, errno.ELOOP, errno.ENXIO, errno.EINVAL}  # or no file
 _TRIES = 250  # for the lock, a millisecond apart: a process that was stopped while it held it delays nobody
 _GIVEN_UP_SECONDS = 10.0  # then, for of many that come together each would wait so long
 
@@ -74,12 +79,17 @@ class Refused:
 
 
 def read(folder: Path) -> Refused:
-    """Return what the file in `folder`, a webhook's `rejected/`, says; missing or torn, nothing."""
+    """Return what the file in `folder`, a webhook's `rejected/`, says; missing, torn or no file, nothing."""
     try:
-        with open(folder / FILE_NAME, "rb") as file:  # noqa: PTH123 - its descriptor is asked for its time
-            return _parse(file.read(_BYTES), os.fstat(file.fileno()).st_mtime)
+        file = durable.opened(folder / FILE_NAME)  # a pipe isn't waited for
     except OSError:
         return Refused()
+    try:
+        return _parse(os.read(file, _BYTES), os.fstat(file).st_mtime)
+    except OSError:
+        return Refused()
+    finally:
+        os.close(file)
 
 
 class Refusals:
@@ -89,11 +99,36 @@ class Refusals:
         self._path = f"{folder}/{FILE_NAME}"
         self._clock = clock
         self._lock = Lock()
+        self._is_told = False  # that it can't be counted
         self._given_up_until = 0.0  # on the monotonic clock
 
     def count(self, reason: Reason, why: str) -> None:
         """Count a request that was answered with anything but 200."""
-        with suppress(OSError), self._locked(os.O_RDWR | os.O_CREAT) as file:
+        self._note(lambda: self._add(reason, why))
+
+    def succeeded(self) -> None:
+        """Note a 200: whatever run of errors there was has ended."""
+        self._note(self._end_run)
+
+    def _note(self, step: Callable[[], None]) -> None:
+        """Make a note; what is in the file's place and can't be written makes way, for the folder is ours."""
+        try:
+            try:
+                step()
+            except OSError as error:
+                if error.errno not in _NOT_OURS:
+                    raise
+                os.unlink(self._path)  # noqa: PTH108 - RACE: perhaps another receiver's new one, with its count
+                step()
+        except BlockingIOError:
+            return  # whoever holds the lock may let go of it yet
+        except OSError as error:
+            if not self._is_told:
+                self._is_told = True
+                get_logger().error("refusals aren't counted", path=self._path, reason=error.strerror)
+
+    def _add(self, reason: Reason, why: str) -> None:
+        with self._locked(os.O_RDWR | os.O_CREAT) as file:
             known = _parse(os.pread(file, _BYTES, 0), os.fstat(file).st_mtime)
             now = self._clock.now()
             day = f"{now:%Y-%m-%d}"
@@ -104,10 +139,10 @@ class Refusals:
             # CRASH: torn, or with the time of the writing: then the run of errors is counted from there.
             os.pwrite(file, _encode(refused), 0)
             os.utime(file, (since.timestamp(), since.timestamp()))
+        self._is_told = False
 
-    def succeeded(self) -> None:
-        """Note a 200: whatever run of errors there was has ended."""
-        with suppress(OSError):
+    def _end_run(self) -> None:
+        with suppress(FileNotFoundError):  # nothing was refused yet
             if os.stat(self._path).st_mtime == 0:  # noqa: PTH116 - for each notification
                 return
             with self._locked(os.O_RDWR) as file:
@@ -118,8 +153,10 @@ class Refusals:
         with self._lock:
             if self._clock.monotonic() < self._given_up_until:
                 raise BlockingIOError
-            file = os.open(self._path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, MODE)
+            file = os.open(self._path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, durable.MODE)
             try:
+                if not stat.S_ISREG(os.fstat(file).st_mode):
+                    raise OSError(errno.EINVAL, "is no regular file")
                 self._take(file)
                 yield file
             finally:

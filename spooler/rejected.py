@@ -7,15 +7,14 @@ Does not promise: durability; the sender was told that nothing was stored.
 TRUST: nothing of the body is read; its name is made from a digest.
 """
 
-import fcntl
 import json
 import os
 from collections.abc import Sequence
-from threading import Lock
 from typing import Any
 
 from spooler import durable, history, signature
 from spooler.errors import SignatureRefusedError, StorageUnavailableError
+from spooler.folder_lock import FolderLock
 from spooler.keys import Key
 from spooler.log import get_logger
 from spooler.name import is_notification, log_name
@@ -26,6 +25,7 @@ from spooler.storing import ReceiversSpool
 MAX_FILES = 1000  # body and log are a file each
 MAX_REQUESTS = MAX_FILES // 2
 MAX_BYTES = 64 << 20
+_LOCK_SECONDS = 1.0  # making room takes milliseconds; the answer doesn't depend on it
 # Listing the folder costs milliseconds. So each process lists it only once per share that it has added,
 # and then makes that much more room than needed, for itself and for the other processes.
 _SLACK_SHARE = 10
@@ -41,7 +41,7 @@ class Rejected:
         self._requests_at_once = max(1, MAX_REQUESTS // _SLACK_SHARE // processes)
         self._bytes_at_once = MAX_BYTES // _SLACK_SHARE // processes
         self._added_requests, self._added_bytes = self._requests_at_once, 0  # the first one lists
-        self._lock = Lock()
+        self._lock = FolderLock()
 
     def keep(self, body: bytes, header: str | None, keys: Sequence[Key], line: dict[str, Any]) -> str:
         """Keep a request whose signature has the length of one of the keys'; log what goes wrong.
@@ -60,9 +60,10 @@ class Rejected:
             return ""
         try:
             self._spool.check_room()
-            # RACE: making room and taking it is one step for all receivers.
-            with self._lock, durable.opened_folder(self._spool.folder(State.REJECTED)) as folder:
-                fcntl.flock(folder, fcntl.LOCK_EX)
+            # RACE: making room and taking it is one step for all receivers, and for their threads.
+            with durable.opened_folder(self._spool.folder(State.REJECTED)) as folder:
+                clock = self._spool.clock
+                self._lock.take(folder, clock, clock.monotonic() + _LOCK_SECONDS)
                 self._make_room(size)
                 return self._spool.refuse(body, Notification.unread(body), stamped)
         except (OSError, StorageUnavailableError) as error:
@@ -70,28 +71,40 @@ class Rejected:
             return ""
 
     def _make_room(self, size: int) -> None:
+        """Remove the oldest, as many as it takes. Raises: StorageUnavailableError, OSError."""
         self._added_requests += 1
         self._added_bytes += size
         if self._added_requests < self._requests_at_once and self._added_bytes < self._bytes_at_once:
             return
-        self._added_requests, self._added_bytes = 0, size
         held = _by_age(self._spool)
         requests, total = len(held) + 1, sum(used for _name, used in held) + size
+        obstacle: OSError | None = None
         for name, used in held:
             if requests <= _REQUESTS_LEFT and total <= _BYTES_LEFT:
-                return
-            self._spool.forget(State.REJECTED, name)
+                break
+            try:
+                self._spool.forget(State.REJECTED, name)
+            except OSError as error:  # somebody made it immutable, say: the next one will do
+                obstacle = error
+                continue
             requests -= 1
             total -= used
+        if requests > _REQUESTS_LEFT or total > _BYTES_LEFT:
+            raise StorageUnavailableError(f"no room can be made: {obstacle}")
+        self._added_requests, self._added_bytes = 0, size  # not sooner: where there's no room, each one looks
 
 
 def _by_age(spool: ReceiversSpool) -> list[tuple[str, int]]:
-    """Return the names in `rejected/`, oldest first, with the bytes that file and log hold."""
+    """Return the files in `rejected/`, oldest first, with the bytes that file and log hold.
+
+    What is no regular file none of us put there: it isn't removed, and takes nobody's place.
+    """
     sizes: dict[str, int] = {}
     with os.scandir(spool.folder(State.REJECTED)) as entries:
         for entry in entries:
             try:
-                sizes[entry.name] = entry.stat(follow_symlinks=False).st_size
+                if entry.is_file(follow_symlinks=False):
+                    sizes[entry.name] = entry.stat(follow_symlinks=False).st_size
             except FileNotFoundError:
                 continue  # RACE: another process makes room too
     return sorted(

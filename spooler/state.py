@@ -36,6 +36,7 @@ What a crash leaves behind, and who sweeps it:
 |----------------------------------------|------------------------------------------------|-----------------------------|
 | store, before the rename               | a hidden file in incoming/; no 200 was sent    | the receiver's start, after an hour |
 | store, after the rename                | the notification; the sender may repeat it     | nobody: it is the notification |
+| refuse, before the rename              | a hidden file in rejected/, and perhaps its log | the receiver's start, after an hour; prune |
 | a start, while it tries to write       | a hidden empty file in any folder              | the start of receiver or processor, after an hour |
 | claim, release, postpone, finish, give_up, between the rename and the log's | the log in the folder it came from, as when the disk refuses to move it | the processor's start brings it after its file, and so does the next turn; one that can't be brought is told of and left alone |
 | postpone of another user's file, before the copy is in its place | the file in processing/, and a hidden copy in incoming/ | the processor's start: release; the receiver's start, after an hour |

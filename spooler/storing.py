@@ -7,13 +7,17 @@ Does not promise: to know what a body says.
 """
 
 import fcntl
+import math
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from spooler import durable, free_name, history, latest
 from spooler.errors import StorageUnavailableError
+from spooler.folder_lock import FolderLock
+from spooler.folders import is_there
 from spooler.name import Name, log_name
 from spooler.notification import Notification
 from spooler.room import Room
@@ -21,6 +25,7 @@ from spooler.spool import WebhookSpool, hidden_name
 from spooler.state import State
 
 _TOO_LATE = "storing took longer than the sender waits"
+_HEALTH_SECONDS = 1.0  # for the lock: whoever holds it for longer than a moment holds up every store
 
 
 @dataclass(slots=True, kw_only=True)
@@ -35,9 +40,11 @@ class Arrival(durable.NewFile):
     deadline: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # without slots: a class may be this and the processor's in one
 class ReceiversSpool(WebhookSpool):
     """One webhook's part of the spool, for the receiver."""
+
+    _naming: FolderLock = field(default_factory=FolderLock, init=False, repr=False, compare=False)
 
     def store(self, body: bytes, notification: Notification, *, deadline: float | None = None) -> str:
         """Store a body in `incoming/` and return its file's name, once it would survive a power cut.
@@ -75,7 +82,7 @@ class ReceiversSpool(WebhookSpool):
     def _publish(self, folder: int, arrivals: Sequence[Arrival]) -> None:
         # RACE: stamp and rename are one step for all receivers, so that names appear in the order of their
         # stamps. Opened for this call alone, the descriptor's lock keeps threads apart too.
-        fcntl.flock(folder, fcntl.LOCK_EX)
+        self._naming.take(folder, self.clock, _first_deadline(arrivals, self.clock.monotonic()))
         try:
             now = self.clock.monotonic()
             for arrival in arrivals:
@@ -105,14 +112,27 @@ class ReceiversSpool(WebhookSpool):
         return [first + latest.MICROSECOND * number for number in range(count)]
 
     def refuse(self, body: bytes, notification: Notification, line: history.Line) -> str:
-        """Keep a refused request in `rejected/`, with its log line; unsynced. Raises: OSError."""
-        hidden = hidden_name()
-        with durable.opened_folder(self.folder(State.REJECTED)) as folder:
+        """Keep a refused request in `rejected/`, with its log line; unsynced. Its lock is held.
+
+        Raises: OSError; then nothing is left of it.
+        """
+        rejected, hidden = self.folder(State.REJECTED), hidden_name()
+        name = str(Name(self.clock.now(), notification.id, notification.type))
+        while is_there(f"{rejected}/{name}") or is_there(f"{rejected}/{log_name(name)}"):
+            name = free_name.after(name)
+        with durable.opened_folder(rejected) as folder:
             durable.write_hidden(folder, hidden, body, sync=False)
-            name = Name(self.clock.now(), notification.id, notification.type)
-            file_name = free_name.rename(hidden, str(name), folder, folder)
-        history.append(self.folder(State.REJECTED) / log_name(file_name), [line])
-        return file_name
+            try:
+                history.append(rejected / log_name(name), [line])
+                # CRASH: a log without a file tells nothing; the next prune removes it.
+                durable.rename(hidden, name, source_folder=folder, target_folder=folder)
+            except OSError:
+                # A body without its line could never be judged again.
+                for left in (hidden, log_name(name)):
+                    with suppress(OSError):
+                        os.unlink(left, dir_fd=folder)
+                raise
+        return name
 
     def keep_order(self) -> None:
         """Let no name be given that sorts before one that waits already. Raises: OSError.
@@ -137,7 +157,14 @@ class ReceiversSpool(WebhookSpool):
                 hidden = hidden_name()
                 durable.write_hidden(folder, hidden, b"\n", sync=False)
                 os.unlink(hidden, dir_fd=folder)
+                FolderLock().take(folder, self.clock, self.clock.monotonic() + _HEALTH_SECONDS)
         except OSError as error:
             raise StorageUnavailableError(
                 f"can't write in {self.folder(State.INCOMING)}: {error.strerror}"
             ) from error
+
+
+def _first_deadline(arrivals: Sequence[Arrival], now: float) -> float:
+    """Return the first deadline that isn't past."""
+    deadlines = [math.inf if one.deadline is None else one.deadline for one in arrivals]
+    return min((one for one in deadlines if one >= now), default=now)

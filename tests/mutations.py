@@ -727,13 +727,42 @@ MUTATIONS = (
         "storing.py",
         (
             (
-                "        fcntl.flock(folder, fcntl.LOCK_EX)\n        try:\n            now = ",
-                "        try:\n            now = ",
+                "        self._naming.take(folder, self.clock, _first_deadline(arrivals, self.clock.monotonic()))\n",
+                "",
             ),
         ),
         (
             "test_storing.py::test_names_from_many_threads_and_processes_are_unique_and_sorted_as_they_became_visible",
         ),
+    ),
+    Mutation(
+        PROMPT,
+        "a folder's lock is waited for longer than the sender waits",
+        "folder_lock.py",
+        (
+            (
+                "        try:\n            return _try_until(folder, clock, until)\n",
+                "        try:\n            return _try_until(folder, clock, until + 2)\n",
+            ),
+        ),
+        (
+            "test_folder_lock.py::test_it_is_waited_for_until_the_moment_that_was_given",
+            "test_storing.py::test_a_deadline_that_passes_while_others_store_counts_too",
+        ),
+    ),
+    Mutation(
+        PROMPT,
+        "all threads wait to the end for a folder's lock",
+        "folder_lock.py",
+        (("        if not self._patient.acquire(blocking=False):\n", "        if False:\n"),),
+        ("test_folder_lock.py::test_of_many_that_come_together_only_a_few_wait_to_the_end",),
+    ),
+    Mutation(
+        PROMPT,
+        "after others waited in vain for a folder's lock everybody waits as long",
+        "folder_lock.py",
+        (("        if self._in_vain:\n", "        if False:\n"),),
+        ("test_folder_lock.py::test_after_one_has_waited_in_vain_nobody_waits_until_somebody_gets_it",),
     ),
     Mutation(
         ONCE,
@@ -781,6 +810,47 @@ MUTATIONS = (
         "rejected.py",
         (("                self._make_room(size)\n", ""),),
         ("test_rejected.py",),
+    ),
+    Mutation(
+        TRUE,
+        "a refused request whose line can't be written stays in rejected/, where nothing can judge it",
+        "storing.py",
+        (
+            (
+                "                history.append(rejected / log_name(name), [line])\n",
+                "",
+            ),
+            (
+                "source_folder=folder, target_folder=folder)\n            except OSError:\n",
+                "source_folder=folder, target_folder=folder)\n"
+                "                history.append(rejected / log_name(name), [line])\n            except OSError:\n",
+            ),
+        ),
+        ("test_storing.py::test_a_refused_request_whose_line_finds_no_room_leaves_nothing",),
+    ),
+    Mutation(
+        BOUNDED,
+        "one entry of rejected/ that can't be removed lets it grow without end",
+        "rejected.py",
+        (("                obstacle = error\n                continue\n", "                raise\n"),),
+        ("test_rejected.py::test_one_that_cannot_be_removed_makes_the_next_one_go",),
+    ),
+    Mutation(
+        BOUNDED,
+        "requests are kept in rejected/ though there is no room",
+        "rejected.py",
+        (("        if requests > _REQUESTS_LEFT or total > _BYTES_LEFT:\n", "        if False:\n"),),
+        ("test_rejected.py::test_where_no_room_can_be_made_nothing_is_kept",),
+    ),
+    Mutation(
+        BOUNDED,
+        "a folder in rejected/ is taken for a request that can be removed",
+        "rejected.py",
+        (
+            ("                if entry.is_file(follow_symlinks=False):\n", "                if True:\n"),
+            ("                obstacle = error\n                continue\n", "                raise\n"),
+        ),
+        ("test_rejected.py::test_a_folder_that_looks_like_the_oldest_request_keeps_no_room_from_being_made",),
     ),
     Mutation(
         BOUNDED,
@@ -1559,6 +1629,23 @@ MUTATIONS = (
         "plain_request.py",
         (("            len(headers) == len(fields)  # none came twice\n", "            True\n"),),
         ("test_plain_request.py::test_what_is_unusual_in_the_least_is_not_plain[two lengths]",),
+    ),
+    Mutation(
+        CLEAR,
+        "refusals stop being counted, and nobody is told, where the file is another user's",
+        "refusals.py",
+        (("                if error.errno not in _NOT_OURS:\n", "                if True:\n"),),
+        (
+            "test_refusals.py::test_another_users_file_makes_way_for_one_that_counts[closed]",
+            "test_refusals.py::test_a_pipe_or_a_link_in_the_files_place_makes_way",
+        ),
+    ),
+    Mutation(
+        CLEAR,
+        "nobody is told that refusals can't be counted",
+        "refusals.py",
+        (("            if not self._is_told:\n", "            if False:\n"),),
+        ("test_refusals.py::test_that_nothing_can_be_counted_is_told_once_until_it_can",),
     ),
     Mutation(
         BOUNDED,

@@ -14,7 +14,7 @@ from conftest import NOBODY, KeyPair, write_config, write_script
 from mail_server import MailServer, up
 from running_service import make_site, running
 
-from spooler import check, config, keepsake
+from spooler import check, config, keepsake, refusals
 from spooler.alerter import FILE_NAME
 from spooler.alerts import Mail, Memory
 from spooler.check import Finding, Verdict
@@ -116,6 +116,24 @@ def test_who_may_not_run_a_script_is_told_that_it_is_wrong(open_to_all: Path) ->
         os._exit(0)
     os.waitpid(child, 0)
     assert f"10-roots: ignored, because user id {NOBODY} may not run it" in told.read_text()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give folders to others")
+def test_refusals_that_the_service_cannot_count_are_wrong(open_to_all: Path) -> None:
+    path = write_config(open_to_all, RECEIVER.format(port=free_port()))
+    spool = WebhookSpool(open_to_all / "spool", "crm")
+    for state in State:
+        spool.folder(state).mkdir(parents=True)
+    for folder in (spool.root, spool.base, *(spool.folder(state) for state in State)):
+        os.chown(folder, NOBODY, NOBODY)
+    counted = spool.folder(State.REJECTED) / refusals.FILE_NAME
+    counted.touch(0o640)
+    told = (
+        f"{counted}: can't be read and written by {pwd.getpwuid(NOBODY).pw_name}: nobody is told of refusals"
+    )
+    assert told in texts(look(path), Verdict.WRONG)
+    os.chown(counted, NOBODY, NOBODY)
+    assert told not in texts(look(path), Verdict.WRONG)
 
 
 def test_a_key_that_cannot_be_used_is_wrong(path: Path, key_pair: KeyPair) -> None:

@@ -5,11 +5,13 @@ import multiprocessing
 import os
 import shutil
 import time
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from conftest import FakeClock, full_disk
+from conftest import NOBODY, FakeClock, full_disk
+from structlog.testing import capture_logs
 
 from spooler import refusals
 from spooler.clock import SystemClock
@@ -84,6 +86,78 @@ def test_a_full_disk_does_not_keep_it_from_counting(tmp_path: Path, clock: FakeC
     with full_disk(room_bytes=1024):
         counting.count(Reason.UNAVAILABLE, "x")
     assert refusals.read(tmp_path).errors == 2
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+@pytest.mark.parametrize("mode", [0o640, 0o666], ids=["closed", "open, but only its owner may set its time"])
+def test_another_users_file_makes_way_for_one_that_counts(open_to_all: Path, mode: int) -> None:
+    os.chown(open_to_all, NOBODY, NOBODY)
+    file = open_to_all / FILE_NAME
+    Refusals(open_to_all, SystemClock()).count(Reason.BAD_REQUEST, "as root")
+    file.chmod(mode)
+    child = os.fork()
+    if child == 0:
+        with suppress(BaseException):
+            os.setgroups([])
+            os.setgid(NOBODY)
+            os.setuid(NOBODY)
+            counting = Refusals(open_to_all, SystemClock())
+            for _ in range(3):
+                counting.count(Reason.WRONG_SIGNATURE, "matches none")
+            os._exit(0)
+        os._exit(1)
+    assert os.waitpid(child, 0)[1] == 0
+    assert file.stat().st_uid == NOBODY
+    known = refusals.read(open_to_all)
+    assert (known.errors, known.today) == (3, {"wrong_signature": 3})
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_another_users_run_of_errors_ends_with_a_200(open_to_all: Path) -> None:
+    os.chown(open_to_all, NOBODY, NOBODY)
+    Refusals(open_to_all, SystemClock()).count(Reason.BAD_REQUEST, "as root")
+    child = os.fork()
+    if child == 0:
+        with suppress(BaseException):
+            os.setgroups([])
+            os.setuid(NOBODY)
+            Refusals(open_to_all, SystemClock()).succeeded()
+            os._exit(0)
+        os._exit(1)
+    assert os.waitpid(child, 0)[1] == 0
+    assert refusals.read(open_to_all).errors == 0
+
+
+def test_a_pipe_or_a_link_in_the_files_place_makes_way(tmp_path: Path, clock: FakeClock) -> None:
+    file, elsewhere, counting = tmp_path / FILE_NAME, tmp_path / "elsewhere", Refusals(tmp_path, clock)
+    elsewhere.write_bytes(b"mine")
+    os.mkfifo(file)
+    assert refusals.read(tmp_path) == Refused()
+    counting.count(Reason.BAD_REQUEST, "x")
+    assert refusals.read(tmp_path).errors == 1
+    file.unlink()
+    file.symlink_to(elsewhere)
+    counting.count(Reason.BAD_REQUEST, "x")
+    assert refusals.read(tmp_path).errors == 1
+    assert elsewhere.read_bytes() == b"mine"
+
+
+def test_that_nothing_can_be_counted_is_told_once_until_it_can(tmp_path: Path, clock: FakeClock) -> None:
+    file, counting = tmp_path / FILE_NAME, Refusals(tmp_path, clock)
+    with capture_logs() as lines:
+        counting.succeeded()
+        assert lines == []
+        for _ in range(2):
+            file.mkdir()
+            for _ in range(3):
+                counting.count(Reason.BAD_REQUEST, "x")
+                counting.succeeded()
+            file.rmdir()
+            counting.count(Reason.BAD_REQUEST, "x")
+            file.unlink()
+    told = {"event": "refusals aren't counted", "log_level": "error", "path": str(file)}
+    assert all(told.items() <= line.items() for line in lines)
+    assert len(lines) == 2
 
 
 def test_what_cannot_be_counted_is_nobodys_failure(tmp_path: Path, clock: FakeClock) -> None:

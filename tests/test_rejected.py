@@ -5,8 +5,11 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import threading
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -212,6 +215,65 @@ def test_large_headers_count_too(tmp_path: Path) -> None:
 
 def bytes_held(site: Site) -> int:
     return sum(path.stat().st_size for path in site.folder("rejected").iterdir())
+
+
+def fill(site: Site, count: int) -> list[Path]:
+    """Put requests into `rejected/` that are older than what comes, and return their files."""
+    files = [site.folder("rejected") / f"{number:04}.json" for number in range(count)]
+    for file in files:
+        file.write_bytes(b"{}")
+    return files
+
+
+@contextmanager
+def immutable(files: Sequence[Path]) -> Iterator[None]:
+    if os.geteuid() != 0 or subprocess.run(["chattr", "+i", *files], check=False).returncode:
+        pytest.skip("needs root, and a file system that knows of files that nobody may remove")
+    try:
+        yield
+    finally:
+        subprocess.run(["chattr", "-i", *files], check=True)
+
+
+def test_a_folder_that_looks_like_the_oldest_request_keeps_no_room_from_being_made(tmp_path: Path) -> None:
+    site = make_site(tmp_path / "site")
+    receiver = Receiver(site.configuration())
+    fill(site, MAX_REQUESTS - 1)
+    (site.folder("rejected") / "0.json").mkdir()
+    bodies = [make_body(number) for number in range(80)]
+    with capture_logs() as lines:
+        assert {forge(receiver, body).status for body in bodies} == {401}
+    assert "not kept" not in {line["event"] for line in lines}
+    left = [path for path in site.files("rejected") if path.is_file()]
+    assert len(left) <= MAX_REQUESTS
+    assert set(bodies) <= {file.read_bytes() for file in left}
+
+
+def test_one_that_cannot_be_removed_makes_the_next_one_go(tmp_path: Path) -> None:
+    site = make_site(tmp_path / "site")
+    receiver = Receiver(site.configuration())
+    oldest, second, *_ = fill(site, MAX_REQUESTS - 1)
+    bodies = [make_body(number) for number in range(80)]
+    with immutable([oldest]):
+        assert {forge(receiver, body).status for body in bodies} == {401}
+    left = site.files("rejected")
+    assert len(left) <= MAX_REQUESTS
+    assert oldest in left
+    assert second not in left
+    assert set(bodies) <= {file.read_bytes() for file in left}
+
+
+def test_where_no_room_can_be_made_nothing_is_kept(tmp_path: Path) -> None:
+    site = make_site(tmp_path / "site")
+    receiver = Receiver(site.configuration())
+    there = fill(site, MAX_REQUESTS)
+    with immutable(there), capture_logs() as lines:
+        assert {forge(receiver, make_body(number)).status for number in range(80)} == {401}
+        assert site.files("rejected") == there
+    assert {line["event"] for line in lines} == {"not kept", "refused"}
+    assert "Operation not permitted" in next(line["reason"] for line in lines if line["event"] == "not kept")
+    assert forge(receiver, make_body()).status == 401
+    assert len(site.files("rejected")) < MAX_REQUESTS
 
 
 def test_several_threads_may_be_refused_at_once(tmp_path: Path) -> None:

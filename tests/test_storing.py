@@ -19,10 +19,12 @@ import pytest
 from conftest import FakeClock, MakeSpool, durable_calls, full_disk, tree, wait_until
 from spool_files import BODY, NOTIFICATION, files
 
+from spooler import durable
+from spooler.clock import SystemClock
 from spooler.errors import StorageUnavailableError
 from spooler.name import Name, log_name
 from spooler.state import State
-from spooler.storing import ReceiversSpool
+from spooler.storing import Arrival, ReceiversSpool
 
 
 def test_a_body_is_stored_byte_for_byte_under_time_id_and_type(
@@ -74,26 +76,42 @@ def test_past_the_deadline_nothing_is_stored(make_spool: MakeSpool, clock: FakeC
     assert tree(spool.base) == before
 
 
-def test_a_deadline_that_passes_while_others_store_counts_too(
-    make_spool: MakeSpool, clock: FakeClock
-) -> None:
-    spool = make_spool()
-    folder = os.open(spool.folder(State.INCOMING), os.O_RDONLY)
-    fcntl.flock(folder, fcntl.LOCK_EX)
-    with ThreadPoolExecutor(1) as pool:
-        storing = pool.submit(spool.store, BODY, NOTIFICATION, deadline=clock.monotonic() + 5)
-        wait_until(lambda: _waits_for_a_lock(spool.folder(State.INCOMING)))
-        clock.advance(6)
-        os.close(folder)
-        assert isinstance(storing.exception(), StorageUnavailableError)
+def test_a_deadline_that_passes_while_others_store_counts_too(make_spool: MakeSpool) -> None:
+    clock = SystemClock()
+    spool = ReceiversSpool(make_spool().root, "crm", clock)
+    with durable.opened_folder(spool.folder(State.INCOMING)) as folder:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        deadline = clock.monotonic() + 0.3
+        with pytest.raises(
+            StorageUnavailableError, match=r"can't store in .*/incoming: another process holds"
+        ):
+            spool.store(BODY, NOTIFICATION, deadline=deadline)
+        assert 0 <= clock.monotonic() - deadline < 1
+        with pytest.raises(
+            StorageUnavailableError, match=r"can't write in .*/incoming: another process holds"
+        ):
+            spool.check_writable()
     assert files(spool) == {}
+    spool.check_writable()
+    spool.store(BODY, NOTIFICATION, deadline=clock.monotonic() + 5)
+    assert len(files(spool)) == 1
 
 
-def _waits_for_a_lock(path: Path) -> bool:
-    status = path.stat()
-    place = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino} "
-    locks = Path("/proc/locks").read_text().splitlines()
-    return any("->" in line and place in line for line in locks)
+def test_whose_deadline_is_past_gives_nobody_less_time_for_the_lock(make_spool: MakeSpool) -> None:
+    clock = SystemClock()
+    spool = ReceiversSpool(make_spool().root, "crm", clock)
+    late, early = (
+        Arrival(content=BODY, notification=NOTIFICATION, deadline=clock.monotonic() + seconds)
+        for seconds in (-1, 5)
+    )
+    with ThreadPoolExecutor(1) as pool:
+        with durable.opened_folder(spool.folder(State.INCOMING)) as folder:
+            fcntl.flock(folder, fcntl.LOCK_EX)
+            storing = pool.submit(spool.store_all, [late, early])
+            wait_until(lambda: len(files(spool)) == 2)  # under their hidden names
+        storing.result()
+    assert isinstance(late.error, StorageUnavailableError)
+    assert files(spool) == {f"incoming/{early.name}": BODY}
 
 
 def test_below_min_free_nothing_is_stored(make_spool: MakeSpool) -> None:
@@ -234,6 +252,27 @@ def test_a_refused_request_is_kept_with_its_line_until_it_is_forgotten(make_spoo
         spool.forget(State.REJECTED, name)
         spool.forget(State.REJECTED, name)
     assert files(spool) == {}
+
+
+def test_a_refused_request_whose_line_finds_no_room_leaves_nothing(make_spool: MakeSpool) -> None:
+    spool = make_spool()
+    line = {"at": "a", "headers": {"X-Note": "x" * 5000}}
+    with full_disk(room_bytes=2000), pytest.raises(OSError, match="File too large"):
+        spool.refuse(BODY, NOTIFICATION, line)
+    assert len(BODY) < 2000  # so it's the line that found none
+    assert files(spool) == {}
+
+
+def test_a_refused_request_never_takes_a_log_that_is_there(make_spool: MakeSpool) -> None:
+    spool = make_spool()
+    name = spool.refuse(BODY, NOTIFICATION, {"at": "a"})
+    spool.path(State.REJECTED, name).unlink()
+    other = spool.refuse(BODY, NOTIFICATION, {"at": "b"})
+    assert files(spool) == {
+        f"rejected/{log_name(name)}": b'{"at": "a"}\n',
+        f"rejected/{other}": BODY,
+        f"rejected/{log_name(other)}": b'{"at": "b"}\n',
+    }
 
 
 def test_no_lock_outlives_a_call(make_spool: MakeSpool) -> None:

@@ -18,7 +18,7 @@ from spooler.clock import Clock
 _PATIENT = 2  # threads
 _IMPATIENT_SECONDS = 3.0  # the others; a listing of a million names, the longest that it is held, takes less
 _IN_VAIN_SECONDS = 0.05  # after somebody has waited in vain, till somebody gets it
-_FIRST_PAUSE_SECONDS = 0.0001  # it is held for about so long
+_FIRST_PAUSE_SECONDS = 0.00001  # with what the kernel adds to it: it is held for about so long
 _LONGEST_PAUSE_SECONDS = 0.01
 
 

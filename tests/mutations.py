@@ -2402,7 +2402,7 @@ def main() -> int:
     for mutation in progress:
         if tests := survives(mutation):
             missed.append((mutation, tests))
-            if not options.json:  # at once: all of them take most of an hour, and may be cut short
+            if not options.json:  # at once: all of them take half an hour, and may be cut short
                 words = f"{mutation.module}: {mutation.broken}: {', '.join(tests)}"
                 console.print(f"[red]not found out[/]: {words}")
     if options.json:

@@ -52,7 +52,7 @@ def test_nobody_writes_to_an_image_any_more_that_was_unmounted(tmp_path: Path) -
 
 
 def test_who_keeps_a_file_system_for_good_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(disks, "PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr(disks, "_RELEASE_SECONDS", 0.2)
     image = disks.make_image(tmp_path / "image", "ext4")
     with contextlib.ExitStack() as stack:
         with (

@@ -16,6 +16,7 @@ from conftest import FakeClock, MakeSpool, durable_calls, leave_mark, tree
 from whole_spool import WholeSpool
 
 from spooler import history
+from spooler.claiming import ProcessorsSpool
 from spooler.history import Line, Progress
 from spooler.name import Name, log_name
 from spooler.recovery import Recovered, count, let_go, put_back, recover
@@ -519,10 +520,10 @@ def _open_all(spool: WholeSpool) -> None:
 
 def _recovered_by_another_user(spool: WholeSpool) -> Recovered:
     with get_context("fork").Pool(1) as pool:
-        return pool.apply(_recover_as, (spool, 12345))
+        return pool.apply(_recover_as, (ProcessorsSpool(spool.root, spool.webhook, spool.clock), 12345))
 
 
-def _recover_as(spool: WholeSpool, user: int) -> Recovered:
+def _recover_as(spool: ProcessorsSpool, user: int) -> Recovered:
     os.setuid(user)
     return recover(spool)
 

@@ -59,7 +59,7 @@ def _peer(name: str, sender: Sender, connections: int, seconds: int, folder: Pat
 def _try(name: str, peer: Peer, body: bytes, signature: str) -> None:
     for _ in range(5):
         if (status := load.post(peer.port, peer.path, body, signature)) != 200:
-            raise click.ClickException(f"{name} answers {status}")
+            raise click.ClickException(f"{name} answers {status}; the end of its log: {peer.said}")
     refused = load.post(peer.port, peer.path, body + b" ", signature) != 200
     if refused != peer.checks:
         raise click.ClickException(f"{name}: a forged notification was{'' if refused else ' not'} refused")

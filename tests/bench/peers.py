@@ -33,6 +33,12 @@ class Peer:
     stored: Path
     checks: bool
     processes: Sequence[psutil.Process]
+    log: Path
+
+    @property
+    def said(self) -> str:
+        """Return the last line of its log."""
+        return self.log.read_text(errors="replace").rstrip().rpartition("\n")[2]
 
     @property
     def url(self) -> str:
@@ -59,7 +65,7 @@ def _spooler(folder: Path, key: Path, stack: ExitStack) -> Peer:
     port = free_port()
     command = spooler("receive", site(folder, port, key))
     process = stack.enter_context(running(command, folder / "log"))
-    return Peer(port, "/webhook/crm", folder / "spool" / "crm" / "incoming", True, [process])
+    return Peer(port, "/webhook/crm", folder / "spool" / "crm" / "incoming", True, [process], folder / "log")
 
 
 # Debian's own settings otherwise, with as many PHP processes as help a disk that has to be waited for.
@@ -126,8 +132,8 @@ def _php(script: str, checks: bool) -> Callable[[Path, Path, ExitStack], Peer]:
         ]
         web: list[str | Path] = [find("nginx"), "-e", "stderr", "-p", folder, "-c", nginx]
         processes = [stack.enter_context(running(command, folder / "log")) for command in (php, web)]
-        wait_until(socket.exists, "php-fpm listens")
-        return Peer(port, "/", stored, checks, processes)
+        wait_until(lambda: listens(socket), f"php-fpm listens; see {folder / 'log'}")
+        return Peer(port, "/", stored, checks, processes, folder / "log")
 
     return start
 
@@ -162,7 +168,7 @@ def _webhook(text: str, checks: bool) -> Callable[[Path, Path, ExitStack], Peer]
         command: list[str | Path] = [find("webhook"), "-hooks", hooks, "-ip", "127.0.0.1", "-port", str(port)]
         environment = {"BENCH_FOLDER": str(stored), "BENCH_KEY": str(key)}
         process = stack.enter_context(running(command, folder / "log", environment))
-        return Peer(port, "/hooks/crm", stored, checks, [process])
+        return Peer(port, "/hooks/crm", stored, checks, [process], folder / "log")
 
     return start
 

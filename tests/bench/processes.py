@@ -90,8 +90,13 @@ def wait_until(condition: Callable[[], object], what: str, *, each_seconds: floa
         time.sleep(each_seconds)
 
 
-def listens(port: int) -> bool:
-    """Say whether somebody answers there."""
-    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+def listens(where: int | Path) -> bool:
+    """Say whether somebody takes connections there: a port, or a Unix socket (a file before it listens)."""
+    with (
+        contextlib.suppress(OSError),
+        socket.socket(socket.AF_UNIX if isinstance(where, Path) else socket.AF_INET) as tried,
+    ):
+        tried.settimeout(1)
+        tried.connect(str(where) if isinstance(where, Path) else ("127.0.0.1", where))
         return True
     return False

@@ -18,6 +18,8 @@ from spooler.name import log_name
 from spooler.spool import Moved, WebhookSpool, hidden_name
 from spooler.state import State
 
+_LOCK_SECONDS = 0.1  # it is tried again soon, and everything that waits is held up meanwhile
+
 
 @dataclass(frozen=True, slots=True)
 class ProcessorsSpool(WebhookSpool):
@@ -104,9 +106,11 @@ class ProcessorsSpool(WebhookSpool):
     def follow_clock(self) -> bool:
         """Give stamps by the clock again, after it was set back, if no later one waits in the folders.
 
-        Returns whether that was so. The caller knows of those that are just being moved. Raises: OSError.
+        Returns whether that was so. The caller knows of those that are just being moved.
+
+        Raises: BlockingIOError while others hold the lock that names are given under; OSError.
         """
-        with self._locked():
+        with self._locked(_LOCK_SECONDS):
             now, known, newest = (
                 self.clock.now(),
                 latest.read(self.folder(State.REJECTED)),

@@ -145,9 +145,12 @@ class Intake:
     def _follow_clock(self, now: str) -> None:
         """The clock was set back: where nothing that waits is later, let names be given by it again."""
         # RACE: of what moves meanwhile the backlog knows, and of what has only just come, the folders.
-        if not any(stamp_of(name) > now for name in self.backlog.names()) and self._spool.follow_clock():
-            get_logger().warning("names follow the clock again", webhook=self._spool.webhook)
-            self._complete_to = min(self._complete_to, now)
+        if any(stamp_of(name) > now for name in self.backlog.names()):
+            return
+        with suppress(BlockingIOError):  # there is the next look
+            if self._spool.follow_clock():
+                get_logger().warning("names follow the clock again", webhook=self._spool.webhook)
+                self._complete_to = min(self._complete_to, now)
 
     def _forget(self, there: set[str]) -> None:
         """Forget what isn't there any more: another file of that name is another one."""

@@ -9,7 +9,6 @@ Logs: nothing; what went wrong is raised.
 """
 
 import errno
-import fcntl
 import os
 import secrets
 from collections.abc import Collection, Iterator, Sequence
@@ -19,6 +18,7 @@ from pathlib import Path
 
 from spooler import durable, free_name, history
 from spooler.errors import SpoolUnusableError
+from spooler.folder_lock import FolderLock
 from spooler.folders import WebhookFolders, is_there
 from spooler.name import HIDDEN, log_name
 from spooler.state import MOVES, State
@@ -161,10 +161,10 @@ class WebhookSpool(WebhookFolders):
         self.path(state, log_name(file_name)).unlink(missing_ok=True)
 
     @contextmanager
-    def _locked(self) -> Iterator[None]:
-        """Keep the receivers from giving names meanwhile."""
+    def _locked(self, patience_seconds: float) -> Iterator[None]:
+        """Keep the receivers from giving names meanwhile. Raises: BlockingIOError, OSError."""
         with durable.opened_folder(self.folder(State.INCOMING)) as folder:
-            fcntl.flock(folder, fcntl.LOCK_EX)  # ends with the descriptor
+            FolderLock().take(folder, self.clock, self.clock.monotonic() + patience_seconds)
             yield
 
     def _move(self, verb: str, source: State, file_name: str, day: str = "") -> str:

@@ -25,6 +25,7 @@ from spooler.spool import WebhookSpool, hidden_name
 from spooler.state import State
 
 _TOO_LATE = "storing took longer than the sender waits"
+_START_SECONDS = 5.0  # for the lock: a receiver that is just ending may be listing a million names
 _HEALTH_SECONDS = 1.0  # for the lock: whoever holds it for longer than a moment holds up every store
 
 
@@ -135,14 +136,21 @@ class ReceiversSpool(WebhookSpool):
         return name
 
     def keep_order(self) -> None:
-        """Let no name be given that sorts before one that waits already. Raises: OSError.
+        """Let no name be given that sorts before one that waits already.
 
         For the start: the clock may have been set back, and the note of the latest stamp lost, meanwhile.
+
+        Raises: StorageUnavailableError if others hold the lock that names are given under; OSError.
         """
-        with self._locked():
-            newest, known = self.newest_waiting(), latest.read(self.folder(State.REJECTED))
-            if newest is not None and (known is None or newest > known):
-                latest.write(self.folder(State.REJECTED), newest)
+        try:
+            with self._locked(_START_SECONDS):
+                newest, known = self.newest_waiting(), latest.read(self.folder(State.REJECTED))
+                if newest is not None and (known is None or newest > known):
+                    latest.write(self.folder(State.REJECTED), newest)
+        except BlockingIOError as error:
+            raise StorageUnavailableError(
+                f"can't store in {self.folder(State.INCOMING)}: {error.strerror}"
+            ) from error
 
     def check_room(self) -> None:
         """Raises: StorageUnavailableError if the disk has less room than `min_free_bytes`; OSError."""

@@ -1,11 +1,14 @@
 """The lock on a folder: nobody waits for it longer than there is something to wait for."""
 
 import fcntl
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -17,11 +20,14 @@ from running_service import (
     serving,
     signed,
 )
+from whole_spool import WholeSpool
 
-from spooler import durable
+from spooler import durable, latest
 from spooler.clock import SystemClock
 from spooler.folder_lock import FolderLock
+from spooler.intake import Intake
 from spooler.receiver import Receiver
+from spooler.state import State
 
 
 @contextmanager
@@ -115,3 +121,37 @@ def test_a_lock_on_rejected_delays_no_answer_for_long(tmp_path: Path) -> None:
     assert site.files("rejected") == []
     assert call(receiver, body, signed(b"other")).status == 401
     assert len(site.files("rejected")) == 1
+
+
+def test_a_receiver_does_not_start_behind_a_lock_that_is_kept_and_says_why(tmp_path: Path) -> None:
+    site = make_site(tmp_path / "site")
+    WholeSpool(site.spool, "crm").prepare()
+    with held(site.folder("incoming")):
+        ended = subprocess.run(
+            [sys.executable, "-m", "spooler", "receive", "--config", site.config_file],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert ended.returncode == 1, "a service that is to be started again"
+    line = ended.stderr.splitlines()[-1]
+    assert str(site.folder("incoming")) in line
+    assert "another process holds its lock" in line
+
+
+def test_names_follow_the_clock_once_a_lock_that_is_kept_is_given_back(tmp_path: Path) -> None:
+    spool = WholeSpool(tmp_path, "crm")
+    spool.prepare()
+    ahead = spool.clock.now() + timedelta(days=1)
+    latest.write(spool.folder(State.REJECTED), ahead)
+    intake = Intake(spool, by_contact=True)
+    with held(spool.folder(State.INCOMING)):
+        begun = time.monotonic()
+        intake.look()
+        assert time.monotonic() - begun < 5
+    assert latest.read(spool.folder(State.REJECTED)) == ahead
+    intake.look()
+    noted = latest.read(spool.folder(State.REJECTED))
+    assert noted is not None
+    assert noted < ahead

@@ -81,7 +81,7 @@ class Turn:
             progress, word = self._progress(state, file_name)
             name = self.spool.claim(state, file_name)
         except OSError as error:
-            if self.spool.path(State.PROCESSING, file_name).exists():
+            if self._is_in_hand(file_name):
                 # It was moved, and its log couldn't be brought after it.
                 log = get_logger().bind(webhook=self.webhook.name, id=identify(file_name))
                 log.error("held up", file=file_name, reason=str(error))  # noqa: TRY400 - no defect
@@ -97,12 +97,19 @@ class Turn:
                 outcome = self._decide(hand, progress)
                 return self._settle(seat, name, outcome, progress, log)
             except OSError as error:
-                if not self.spool.path(State.PROCESSING, name).exists():
+                if not self._is_in_hand(name):
                     log.warning("taken away", file=name)
                     recovery.let_go(self.spool, name)
                     return None
                 log.error("held up", file=name, reason=str(error))  # noqa: TRY400 - no defect
                 return self._put_back(seat, name, str(error))
+
+    def _is_in_hand(self, name: str) -> bool:
+        """Say whether it is in `processing/`; where nobody can tell now, it may be, till the next look."""
+        try:
+            return is_there(self.spool.where(State.PROCESSING, name))
+        except OSError:
+            return True
 
     def _progress(self, state: State, name: str) -> tuple[Progress, str]:
         """Return how far it has come; and if a person just brought it back, the note on that."""

@@ -486,6 +486,21 @@ MUTATIONS = (
         ("test_turn.py::test_what_was_moved_without_a_run_and_could_not_be_synced_counts_too",),
     ),
     Mutation(
+        ORDER,
+        "where nobody can tell whether one is still in processing/, it is taken for gone",
+        "turn.py",
+        (
+            (
+                "        except OSError:\n            return True\n\n    def _progress",
+                "        except OSError:\n            raise\n\n    def _progress",
+            ),
+        ),
+        (
+            "test_faults.py::"
+            "test_what_is_in_hand_while_nobody_can_tell_where_it_is_is_not_overtaken_and_goes_on_by_itself",
+        ),
+    ),
+    Mutation(
         TRUE,
         "what a power cut took of the log of one that had just been finished is told nowhere",
         "recovery.py",

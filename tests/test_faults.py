@@ -223,6 +223,31 @@ def test_a_processor_whose_disk_refuses_loses_nothing_and_goes_on_by_itself(
     assert len(ran.read_text().split()) == len(set(ran.read_text().split())) == 4
 
 
+def test_what_is_in_hand_while_nobody_can_tell_where_it_is_is_not_overtaken_and_goes_on_by_itself(
+    tmp_path: Path,
+) -> None:
+    site = make_site(tmp_path / "site", receiver="workers = 1")
+    ran, may_end = site.root / "ran", site.root / "may end"
+    waiting = f'while [ ! -e "{may_end}" ]; do sleep 0.05; done'
+    site.script(f'#!/bin/sh\necho "$SPOOLER_ID" >> "{ran}"\n{waiting}\n')
+    store = ReceiversSpool(site.spool, "crm")
+    with running(site, "process") as service:
+        for body in (make_body(1), make_body(1)):  # of one contact
+            store.store(body, Notification.read(body))
+        wait_until(ran.exists)
+        (first,) = site.files("processing")
+        with injected(service.process.pid, "newfstatat,renameat2:error=EIO", first):
+            may_end.touch()
+            service.wait_for("Input/output error")
+            service.process.send_signal(signal.SIGHUP)  # it looks at once
+            time.sleep(1)
+            assert len(ran.read_text().split()) == 1
+            assert [path.name for path in site.files("processing")] == [first.name]
+        wait_until(lambda: len(site.files("done")) == 2)
+        assert service.stop() == 0
+    assert len(set(ran.read_text().split())) == len(ran.read_text().split()) == 2
+
+
 def test_a_script_that_cannot_be_looked_after_is_ended_with_all_it_started_and_counts(tmp_path: Path) -> None:
     site = make_site(tmp_path / "site", processor='retry_delays = ["200ms"]')
     started = site.root / "started"

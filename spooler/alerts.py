@@ -107,11 +107,13 @@ class Facts:
     """How everything is.
 
     shortage: what the disk has too little of, empty for nothing. roomy: and it isn't close to that.
+    unwritable: why nothing can be written to it, however much room there is; empty if something can.
     """
 
     webhooks: Mapping[str, WebhookFacts]
     shortage: str = ""
     roomy: bool = True
+    unwritable: str = ""
 
 
 def review(
@@ -153,10 +155,12 @@ def _look(
                 yield (Kind.SILENCE, name), silent
             if waiting := _waiting(name, told, seen, now):
                 yield (Kind.WAITING, name), waiting
-    if facts.shortage and memory.disk_low_since is None:
+    is_bad = bool(facts.unwritable or facts.shortage)
+    if is_bad and memory.disk_low_since is None:
         memory.disk_low_since = now
-        yield (Kind.DISK, ""), alert_texts.disk_low(facts.shortage)
-    elif memory.disk_low_since and facts.roomy and not facts.shortage:
+        text = alert_texts.disk_low if facts.shortage else alert_texts.disk_unwritable
+        yield (Kind.DISK, ""), text(facts.shortage or facts.unwritable)
+    elif memory.disk_low_since and facts.roomy and not is_bad:
         yield (Kind.DISK, ""), alert_texts.disk_well(memory.disk_low_since, now)
         memory.disk_low_since = None
 

@@ -188,7 +188,7 @@ class _Watch:
         return room.shortage(self._min_free_bytes), not room.shortage(self._min_free_bytes + margin)
 
     def _trial(self) -> str:
-        """Write where refusals are counted: on a disk that can't be, they aren't, and nobody would be told."""
+        """Write where refusals are counted: where that fails they aren't, and nobody would be told."""
         for folders in self._folders:
             path = folders.folder(State.REJECTED)
             hidden = hidden_name()  # CRASH: it stays, and the receiver's next start sweeps it

@@ -142,7 +142,7 @@ def _message(settings: Alerts, subject: str, body: str, id_: str) -> EmailMessag
 
 
 def _as_sent(user: str | None, secret: str | None) -> list[str]:
-    """Return what shows in the words of a server that repeats a log-in: the forms that the password has there."""
+    """Return what a server that repeats a log-in would show: the password in each form it has there."""
     if not secret:
         return []
     return [*(b64encode(text.encode()).decode() for text in (f"\0{user}\0{secret}", secret)), secret]

@@ -259,6 +259,9 @@ class Desk:
             try:
                 is_settled = self._send(letter)
             except _AwayError:
+                # Perhaps it takes others: the next try begins with one of those.
+                self.memory.due[about] = self.memory.due.pop(about)
+                self._save()
                 return
             # CRASH: sent and not noted: it is sent again, under the same Message-ID.
             if is_settled:
@@ -307,9 +310,8 @@ class Desk:
             content = msgspec.json.encode(self.memory)
             if content == self._saved:
                 return
-            self._saved = content
             keepsake.write(self._path, self.memory, sync=True)
-            self._told = ""
+            self._saved, self._told = content, ""
         except (OSError, ValueError) as error:  # ValueError: a text that is none
             why = getattr(error, "strerror", None) or error
             reason = f"{self._path}: {why}: after a restart mails may come twice"

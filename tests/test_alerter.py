@@ -190,7 +190,10 @@ def test_a_server_that_is_away_is_tried_ever_more_rarely(
     assert server.subjects == ["1 failed today"]
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b'{"day": 4}', b"\xff" * 100])
+NAIVE = b'{"since": "2026-11-24T00:00:00", "counted_to": "2026-11-24T00:00:00"}'
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b'{"day": 4}', b"\xff" * 100, NAIVE])
 def test_a_memory_that_is_torn_begins_anew(site: Site, clock: FakeClock, content: bytes) -> None:
     site.spool.mkdir()
     (site.spool / FILE_NAME).write_bytes(content)
@@ -215,6 +218,17 @@ def test_on_a_full_disk_mails_are_sent_all_the_same(site: Site, clock: FakeClock
         waiting.take_in(Facts({}, shortage="only 0 B free", roomy=False))
         waiting.send_due()
     assert server.subjects == ["disk full"]
+
+
+def test_what_a_full_disk_kept_from_being_noted_is_noted_when_there_is_room(
+    site: Site, clock: FakeClock
+) -> None:
+    waiting = desk(site, clock)
+    with full_disk():
+        waiting.take_in(FAILED)
+    assert waiting_mails(site.spool) == 0
+    waiting.take_in(Facts({}))
+    assert waiting_mails(site.spool) == 1
 
 
 @pytest.mark.usefixtures("quick")
@@ -296,6 +310,26 @@ def test_a_mail_that_the_server_refuses_holds_up_no_other(
         waiting.take_in(Facts({}, roomy=True))
         waiting.send_due()
     assert server.subjects == ["disk full", "disk is well again"]
+
+
+def test_a_mail_that_the_server_takes_later_holds_up_no_other(
+    site: Site, clock: FakeClock, server: MailServer
+) -> None:
+    server.unwanted, server.unwanted_answer = "1 failed today", "451 greylisted"
+    waiting = desk(site, clock)
+    with up(server):
+        waiting.take_in(replace(FAILED, shortage="only 0 B free", roomy=False))
+        waiting.send_due()
+        assert server.mails == []
+        clock.advance(31)
+        waiting = desk(site, clock)
+        waiting.send_due()
+        assert server.subjects == ["disk full"]
+        assert waiting_mails(site.spool) == 1
+        server.unwanted = ""
+        clock.advance(31)
+        waiting.send_due()
+    assert server.subjects == ["disk full", "1 failed today"]
 
 
 def test_a_mail_that_is_wanted_after_all_is_sent(site: Site, clock: FakeClock, server: MailServer) -> None:

@@ -161,8 +161,8 @@ def _look(
     is_bad = bool(facts.unwritable or facts.shortage)
     if is_bad and memory.disk_low_since is None:
         memory.disk_low_since = now
-        text = alert_texts.disk_low if facts.shortage else alert_texts.disk_unwritable
-        yield (Kind.DISK, ""), text(facts.shortage or facts.unwritable)
+        tell = alert_texts.disk_low if facts.shortage else alert_texts.disk_unwritable
+        yield (Kind.DISK, ""), tell(facts.shortage or facts.unwritable)
     elif memory.disk_low_since and facts.roomy and not is_bad:
         yield (Kind.DISK, ""), alert_texts.disk_well(memory.disk_low_since, now)
         memory.disk_low_since = None

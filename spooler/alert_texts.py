@@ -163,12 +163,28 @@ def disk_low(shortage: str) -> Text:
     )
 
 
-def disk_well(since: datetime, now: datetime) -> Text:
-    """Tell that there is room again."""
-    line = (
-        f"The spool's disk has room again. It had too little since {_moment(since)}, for {_span(now, since)}."
+def disk_unwritable(why: str) -> Text:
+    """Tell that nothing is accepted because nothing can be written."""
+    return Text(
+        "disk can't be written",
+        _body(
+            f"The spool can't be written: {harmless(why)}. While this lasts, notifications "
+            "are answered with 503; the sender repeats each for under two hours, then it is lost.",
+            "",
+            "To see whether the disk is read-only, and what the kernel says of it:",
+            "  spooler status",
+            "  journalctl -k -p warning",
+        ),
     )
-    return Text("disk has room again", _body(line))
+
+
+def disk_well(since: datetime, now: datetime) -> Text:
+    """Tell that notifications can be stored again."""
+    line = (
+        "The spool's disk has room, and can be written. "
+        f"It hadn't, or couldn't be, since {_moment(since)}, for {_span(now, since)}."
+    )
+    return Text("disk is well again", _body(line))
 
 
 def test() -> Text:

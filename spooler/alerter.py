@@ -10,6 +10,7 @@ Rather so than never.
 Logs: a line for each mail, sent or not.
 """
 
+import os
 import queue
 import socket
 import threading
@@ -22,7 +23,18 @@ from typing import NamedTuple
 
 import msgspec
 
-from spooler import alert_texts, alerts, history, inventory, keepsake, mail, measures, refusals, selection
+from spooler import (
+    alert_texts,
+    alerts,
+    durable,
+    history,
+    inventory,
+    keepsake,
+    mail,
+    measures,
+    refusals,
+    selection,
+)
 from spooler.alert_texts import Failure
 from spooler.alerts import Facts, Memory, WebhookFacts
 from spooler.clock import Clock, SystemClock
@@ -32,6 +44,7 @@ from spooler.folders import Place, WebhookFolders
 from spooler.log import get_logger
 from spooler.name import HIDDEN, identify
 from spooler.room import Room
+from spooler.spool import hidden_name
 from spooler.state import State
 
 FILE_NAME = HIDDEN + "alerts"
@@ -130,6 +143,7 @@ class _Watch:
         self._min_free_bytes = min_free_bytes
         self._clock = clock
         self._survey_at = 0.0
+        self._unwritable = ""
 
     def missed(self, counted_to: datetime, until: datetime) -> list[_Failed]:
         """Return what the processor gave up between two moments: what a crash kept from being counted."""
@@ -147,11 +161,13 @@ class _Watch:
         begun = self._clock.monotonic()
         survey = begun >= self._survey_at
         shortage, roomy = self._disk()
+        if survey:
+            self._unwritable = self._trial()
         of_webhook = {folders.webhook: self._of(folders, failed, survey=survey) for folders in self._folders}
         if survey:
             took = self._clock.monotonic() - begun
             self._survey_at = begun + max(SURVEY_SECONDS, took * _SURVEY_SHARE)
-        return Facts(of_webhook, shortage, roomy)
+        return Facts(of_webhook, shortage, roomy, self._unwritable)
 
     def _of(self, folders: WebhookFolders, failed: list[_Failed], *, survey: bool) -> WebhookFacts:
         names = [one.file for one in failed if one.webhook == folders.webhook]
@@ -170,6 +186,19 @@ class _Watch:
             return "", False
         margin = self._min_free_bytes // _MARGIN
         return room.shortage(self._min_free_bytes), not room.shortage(self._min_free_bytes + margin)
+
+    def _trial(self) -> str:
+        """Write where refusals are counted: where that fails they aren't, and nobody would be told."""
+        for folders in self._folders:
+            path = folders.folder(State.REJECTED)
+            hidden = hidden_name()  # CRASH: it stays, and the receiver's next start sweeps it
+            try:
+                with durable.opened_folder(path) as folder:
+                    durable.write_hidden(folder, hidden, b"\n", sync=False)
+                    os.unlink(hidden, dir_fd=folder)
+            except OSError as error:
+                return f"{path}: {error.strerror}"
+        return ""
 
 
 def _failure(folders: WebhookFolders, file_name: str, *, shown: bool) -> Failure:
@@ -230,6 +259,9 @@ class Desk:
             try:
                 is_settled = self._send(letter)
             except _AwayError:
+                # Perhaps it takes others: the next try begins with one of those.
+                self.memory.due[about] = self.memory.due.pop(about)
+                self._save()
                 return
             # CRASH: sent and not noted: it is sent again, under the same Message-ID.
             if is_settled:
@@ -278,9 +310,8 @@ class Desk:
             content = msgspec.json.encode(self.memory)
             if content == self._saved:
                 return
-            self._saved = content
             keepsake.write(self._path, self.memory, sync=True)
-            self._told = ""
+            self._saved, self._told = content, ""
         except (OSError, ValueError) as error:  # ValueError: a text that is none
             why = getattr(error, "strerror", None) or error
             reason = f"{self._path}: {why}: after a restart mails may come twice"

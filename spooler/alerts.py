@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Annotated
 
 import msgspec
 
@@ -22,6 +23,8 @@ FAILURE_STEPS = (1, 10, 100, 1000, 10000)
 REFUSAL_STEPS = tuple(10**power for power in range(10))
 WAITING_TOO_LONG = timedelta(hours=1)
 WAITING_WELL = timedelta(minutes=30)  # below the limit, so that what hovers there isn't told again and again
+
+Moment = Annotated[datetime, msgspec.Meta(tz=True)]  # a file with another kind isn't ours
 
 
 class Kind(StrEnum):
@@ -43,8 +46,8 @@ class Mail(msgspec.Struct):
     id: str
     subject: str
     body: str
-    refused_since: datetime | None = None
-    again_at: datetime | None = None
+    refused_since: Moment | None = None
+    again_at: Moment | None = None
 
     def waits(self, now: datetime, longest: timedelta) -> bool:
         """Say whether it is not to be tried yet; a clock that was wrong holds it up no longer than that."""
@@ -65,10 +68,10 @@ class Told(msgspec.Struct):
     failed_step: int = 0
     refused_step: int = 0
     errors: bool = False
-    silent_since: datetime | None = None
-    waiting_since: datetime | None = None
-    received: datetime | None = None
-    since: datetime | None = None
+    silent_since: Moment | None = None
+    waiting_since: Moment | None = None
+    received: Moment | None = None
+    since: Moment | None = None
 
 
 class Memory(msgspec.Struct):
@@ -79,11 +82,11 @@ class Memory(msgspec.Struct):
     due: mails that are not sent yet, by what they are about.
     """
 
-    since: datetime
-    counted_to: datetime
+    since: Moment
+    counted_to: Moment
     day: str = ""
     webhooks: dict[str, Told] = {}
-    disk_low_since: datetime | None = None
+    disk_low_since: Moment | None = None
     due: dict[str, Mail] = {}
 
 
@@ -107,11 +110,13 @@ class Facts:
     """How everything is.
 
     shortage: what the disk has too little of, empty for nothing. roomy: and it isn't close to that.
+    unwritable: why nothing can be written to it, however much room there is; empty if something can.
     """
 
     webhooks: Mapping[str, WebhookFacts]
     shortage: str = ""
     roomy: bool = True
+    unwritable: str = ""
 
 
 def review(
@@ -153,10 +158,12 @@ def _look(
                 yield (Kind.SILENCE, name), silent
             if waiting := _waiting(name, told, seen, now):
                 yield (Kind.WAITING, name), waiting
-    if facts.shortage and memory.disk_low_since is None:
+    is_bad = bool(facts.unwritable or facts.shortage)
+    if is_bad and memory.disk_low_since is None:
         memory.disk_low_since = now
-        yield (Kind.DISK, ""), alert_texts.disk_low(facts.shortage)
-    elif memory.disk_low_since and facts.roomy and not facts.shortage:
+        tell = alert_texts.disk_low if facts.shortage else alert_texts.disk_unwritable
+        yield (Kind.DISK, ""), tell(facts.shortage or facts.unwritable)
+    elif memory.disk_low_since and facts.roomy and not is_bad:
         yield (Kind.DISK, ""), alert_texts.disk_well(memory.disk_low_since, now)
         memory.disk_low_since = None
 

@@ -28,6 +28,7 @@ from spooler.state import State
 from spooler.units import format_duration, format_size
 
 _ANSWER_SECONDS = 3.0
+_TLS_FROM_THE_START = 465
 _LOOPBACK = ("127.", "::1", "localhost")
 
 
@@ -63,7 +64,7 @@ def examine(configuration: Configuration) -> Iterator[Finding]:
         yield from _retention(webhook, configuration)
     yield from _port(configuration)
     yield from _processor(configuration.spool)
-    yield from _alerts(configuration)
+    yield from _told("alerts", _alerts(configuration, user))
 
 
 def _told(subject: str, findings: Iterator[Finding]) -> Iterator[Finding]:
@@ -264,7 +265,7 @@ def _processor(spool: Path) -> Iterator[Finding]:
         yield Finding(Verdict.NOTICE, "processor", f"no processor works on {spool}; is it running?")
 
 
-def _alerts(configuration: Configuration) -> Iterator[Finding]:
+def _alerts(configuration: Configuration, user: User) -> Iterator[Finding]:
     settings = configuration.alerts
     if settings is None:
         yield Finding(Verdict.NOTICE, "alerts", "none are configured; nobody is told when something fails")
@@ -276,7 +277,15 @@ def _alerts(configuration: Configuration) -> Iterator[Finding]:
             mail.password(settings)
         except mail.MailError as error:
             yield Finding(Verdict.WRONG, "alerts", str(error))
-    nearby = Address.parse(settings.smtp).host.startswith(_LOOPBACK)
+        else:
+            yield from _unreadable("alerts", Path(settings.password_file), user)
+    server = Address.parse(settings.smtp)
+    if server.port == _TLS_FROM_THE_START:
+        text = (
+            f"port {server.port} expects TLS from the first byte, which isn't spoken here; take port 587 and "
+        )
+        yield Finding(Verdict.WRONG, "alerts", text + "starttls = true")
+    nearby = server.host.startswith(_LOOPBACK)
     if settings.user and not settings.starttls and not nearby:
         text = "the password goes over the network in the clear; set starttls = true"
         yield Finding(Verdict.NOTICE, "alerts", text)

@@ -316,6 +316,8 @@ def _check_alerts(alerts: Alerts, place: config_errors.Place) -> None:
     if bool(alerts.user) != bool(alerts.password_file):
         missing = "password_file" if alerts.user else "user"
         raise place.error(("alerts",), f"the key {missing} is missing: user and password_file go together")
+    if alerts.user and not alerts.user.isascii():
+        raise place.error(("alerts", "user"), f"{alerts.user!a} holds a character that isn't ASCII")
     if alerts.password_file and not alerts.password_file.startswith(CREDENTIALS):
         alerts.password_file = str(place.path.parent / alerts.password_file)
     if alerts.silence is not None and alerts.silence <= 0:

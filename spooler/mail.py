@@ -12,7 +12,8 @@ import smtplib
 import socket
 import ssl
 import threading
-from collections.abc import Iterator
+from base64 import b64encode
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from email.message import EmailMessage
@@ -25,6 +26,7 @@ from spooler.errors import SpoolerError
 
 _STEP_SECONDS = 20.0
 _ALL_SECONDS = 60.0
+_READY = 220
 _FOR_GOOD = 500  # answers from here on say that another try will fare no better
 
 
@@ -47,9 +49,11 @@ def send(settings: Alerts, subject: str, body: str, id_: str) -> None:
             if settings.user and secret is not None:
                 server.login(settings.user, secret)
             refused = server.send_message(_message(settings, subject, body, id_))
+            with suppress(OSError, smtplib.SMTPException):  # it has the mail, whatever it says now
+                server.quit()
     except (OSError, smtplib.SMTPException, ValueError) as error:
         kind = RefusedError if _is_of_this_mail(error) else MailError
-        raise kind(_words(error, secret)) from None
+        raise kind(_words(error, _as_sent(settings.user, secret))) from None
     if refused:
         # RACE: the others have it. Another try would give it to them twice.
         raise PartlyRefusedError(f"refused for {', '.join(sorted(refused))}; the others got it")
@@ -82,10 +86,14 @@ def password(settings: Alerts) -> str | None:
             )
         path = str(Path(folder) / path.removeprefix(CREDENTIALS))
     try:
-        return Path(path).read_text(encoding="utf-8").rstrip("\r\n")
+        secret = Path(path).read_text(encoding="utf-8").rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "is no text"
         raise MailError(f"alerts.password_file: {path}: {reason}") from None
+    if not secret or not secret.isascii():  # smtplib sends no other
+        reason = "holds a character that isn't ASCII: choose another password" if secret else "is empty"
+        raise MailError(f"alerts.password_file: {path}: {reason}")
+    return secret
 
 
 @contextmanager
@@ -100,7 +108,9 @@ def _connected(settings: Alerts) -> Iterator[smtplib.SMTP]:
     cut.daemon = True
     cut.start()
     try:
-        server.connect(address.host, address.port)
+        code, words = server.connect(address.host, address.port)
+        if code != _READY:  # 554 or 421: why it takes nothing from here, which it may not say again
+            raise smtplib.SMTPConnectError(code, words)
         yield server
     finally:
         cut.cancel()
@@ -131,7 +141,14 @@ def _message(settings: Alerts, subject: str, body: str, id_: str) -> EmailMessag
     return message
 
 
-def _words(error: Exception, secret: str | None) -> str:
+def _as_sent(user: str | None, secret: str | None) -> list[str]:
+    """Return what a server that repeats a log-in would show: the password in each form it has there."""
+    if not secret:
+        return []
+    return [*(b64encode(text.encode()).decode() for text in (f"\0{user}\0{secret}", secret)), secret]
+
+
+def _words(error: Exception, secrets: Sequence[str]) -> str:
     """TRUST: a server's answers are its own words, and may repeat ours."""
     if isinstance(error, smtplib.SMTPRecipientsRefused):
         text = "; ".join(f"{who}: {_reply(*answer)}" for who, answer in error.recipients.items())
@@ -139,7 +156,7 @@ def _words(error: Exception, secret: str | None) -> str:
         text = _reply(error.smtp_code, error.smtp_error)
     else:
         text = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    if secret:
+    for secret in secrets:
         text = text.replace(secret, "***")
     return text.encode("unicode_escape").decode("ascii")[:300]
 

@@ -35,7 +35,8 @@ class MailServer:
     refused: set[str] = field(default_factory=set)
     answer_after_seconds: float = 0.0
     answer: str = "250 OK"
-    unwanted: str = ""  # a mail whose subject ends so is refused for good
+    unwanted: str = ""  # a mail whose subject ends so is refused
+    unwanted_answer: str = "554 policy"
     refusals: int = 0
     mails: list[EmailMessage] = field(default_factory=list)
     users: list[str | None] = field(default_factory=list)
@@ -65,7 +66,7 @@ class MailServer:
             assert isinstance(mail, EmailMessage)
             if self.unwanted and mail["Subject"].endswith(self.unwanted):
                 self.refusals += 1
-                return "554 policy"
+                return self.unwanted_answer
             self.mails.append(mail)
             login = session.auth_data
             self.users.append(login.login.decode() if isinstance(login, LoginPassword) else None)

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from conftest import FakeClock, full_disk, wait_until
 from mail_server import MailServer, up
+from mounts import mounted, remount
 from running_service import OTHER_KEY, Site, make_body, make_site, post, running
 
 from spooler import alerter, history, keepsake
@@ -31,8 +32,12 @@ def server() -> MailServer:
 
 @pytest.fixture
 def site(tmp_path: Path, server: MailServer) -> Site:
+    return alerting_site(tmp_path / "site", server)
+
+
+def alerting_site(root: Path, server: MailServer) -> Site:
     text = f'[alerts]\nsmtp = "{server.address}"\nfrom = "spooler@example.com"\nto = ["admin@example.com"]\n'
-    made = make_site(tmp_path / "site", webhooks=text)
+    made = make_site(root, webhooks=text)
     made.script("#!/bin/sh\nexit 65\n")
     return made
 
@@ -68,6 +73,7 @@ def desk(site: Site, clock: FakeClock) -> Desk:
     return Desk(settings, site.spool, clock)
 
 
+NO_LIMIT = '[receiver]\nmin_free = "0KiB"'
 FAILED = Facts({"crm": WebhookFacts(failures=(Failure("a.json", "a", "given up: no"),))})
 
 
@@ -184,7 +190,10 @@ def test_a_server_that_is_away_is_tried_ever_more_rarely(
     assert server.subjects == ["1 failed today"]
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b'{"day": 4}', b"\xff" * 100])
+NAIVE = b'{"since": "2026-11-24T00:00:00", "counted_to": "2026-11-24T00:00:00"}'
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b'{"day": 4}', b"\xff" * 100, NAIVE])
 def test_a_memory_that_is_torn_begins_anew(site: Site, clock: FakeClock, content: bytes) -> None:
     site.spool.mkdir()
     (site.spool / FILE_NAME).write_bytes(content)
@@ -209,6 +218,37 @@ def test_on_a_full_disk_mails_are_sent_all_the_same(site: Site, clock: FakeClock
         waiting.take_in(Facts({}, shortage="only 0 B free", roomy=False))
         waiting.send_due()
     assert server.subjects == ["disk full"]
+
+
+def test_what_a_full_disk_kept_from_being_noted_is_noted_when_there_is_room(
+    site: Site, clock: FakeClock
+) -> None:
+    waiting = desk(site, clock)
+    with full_disk():
+        waiting.take_in(FAILED)
+    assert waiting_mails(site.spool) == 0
+    waiting.take_in(Facts({}))
+    assert waiting_mails(site.spool) == 1
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_disk_that_became_read_only_is_told_and_its_end_too(
+    tmp_path: Path, server: MailServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(alerter, "SURVEY_SECONDS", 0.05)
+    monkeypatch.setattr(alerter, "_SURVEY_SHARE", 1)
+    with up(server), mounted(tmp_path / "site" / "spool", "size=1m"):
+        site = alerting_site(tmp_path / "site", server)
+        site.config_file.write_text(site.config_file.read_text().replace("[receiver]", NO_LIMIT))
+        with alerting(site):
+            wait_until((site.spool / FILE_NAME).exists)
+            remount(site.spool, "ro")
+            wait_until(lambda: server.mails)
+            remount(site.spool, "rw")
+            wait_until(lambda: len(server.mails) == 2)
+        assert list(site.folder("rejected").iterdir()) == []
+    assert server.subjects == ["disk can't be written", "disk is well again"]
+    assert "/crm/rejected: Read-only file system." in server.mails[0].get_content()
 
 
 @pytest.mark.usefixtures("quick")
@@ -269,7 +309,27 @@ def test_a_mail_that_the_server_refuses_holds_up_no_other(
         assert waiting_mails(site.spool) == 0
         waiting.take_in(Facts({}, roomy=True))
         waiting.send_due()
-    assert server.subjects == ["disk full", "disk has room again"]
+    assert server.subjects == ["disk full", "disk is well again"]
+
+
+def test_a_mail_that_the_server_takes_later_holds_up_no_other(
+    site: Site, clock: FakeClock, server: MailServer
+) -> None:
+    server.unwanted, server.unwanted_answer = "1 failed today", "451 greylisted"
+    waiting = desk(site, clock)
+    with up(server):
+        waiting.take_in(replace(FAILED, shortage="only 0 B free", roomy=False))
+        waiting.send_due()
+        assert server.mails == []
+        clock.advance(31)
+        waiting = desk(site, clock)
+        waiting.send_due()
+        assert server.subjects == ["disk full"]
+        assert waiting_mails(site.spool) == 1
+        server.unwanted = ""
+        clock.advance(31)
+        waiting.send_due()
+    assert server.subjects == ["disk full", "1 failed today"]
 
 
 def test_a_mail_that_is_wanted_after_all_is_sent(site: Site, clock: FakeClock, server: MailServer) -> None:

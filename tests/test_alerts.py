@@ -157,8 +157,18 @@ def test_a_full_disk_is_told_once_and_once_when_there_is_room() -> None:
     desk.restart()
     assert desk.look(shortage="only 1.0 MiB free") == []
     assert desk.look(roomy=False) == []
-    assert desk.look() == ["disk has room again"]
+    assert desk.look() == ["disk is well again"]
     assert desk.look() == []
+
+
+def test_a_disk_that_cannot_be_written_is_told_once_and_once_when_it_can() -> None:
+    desk = Desk()
+    bad = Facts({}, unwritable="Read-only file system")
+    subjects = []
+    for facts in (bad, bad, replace(bad, shortage="only 0 B free", roomy=False), bad, Facts({}), Facts({})):
+        subjects += [mail.subject for mail in review(desk.memory, facts, desk.now, host="vm1", silence=None)]
+        desk.restart()
+    assert subjects == ["spooler vm1: disk can't be written", "spooler vm1: disk is well again"]
 
 
 def test_a_mail_that_is_not_sent_yet_is_replaced_by_the_next_of_its_kind() -> None:
@@ -166,7 +176,7 @@ def test_a_mail_that_is_not_sent_yet_is_replaced_by_the_next_of_its_kind() -> No
     for number in range(1, 1001):
         desk.look(replace(QUIET, failures=(failure(number),)), shortage="full" if number < 500 else "")
     subjects = sorted(mail.subject.partition(": ")[2] for mail in desk.memory.due.values())
-    assert subjects == ["1000 failed today", "disk has room again"]
+    assert subjects == ["1000 failed today", "disk is well again"]
 
 
 def test_a_day_to_come_in_the_memory_is_no_obstacle() -> None:

@@ -242,6 +242,25 @@ def test_alerts_are_told_with_what_is_missing(tmp_path: Path) -> None:
     path = write_config(tmp_path, ALERTS.format(smtp="mail.example.com:25") + more)
     assert f"alerts.password_file: {tmp_path}/none: No such file" in texts(look(path), Verdict.WRONG)
     assert "the password goes over the network in the clear" in texts(look(path), Verdict.NOTICE)
+    path = write_config(tmp_path, ALERTS.format(smtp="mail.example.com:465"))
+    assert "alerts: port 465 expects TLS from the first byte" in texts(look(path), Verdict.WRONG)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give folders to others")
+def test_a_password_that_the_service_cannot_read_is_pointed_at(open_to_all: Path) -> None:
+    more = 'user = "u"\npassword_file = "password"\n'
+    path = write_config(open_to_all, ALERTS.format(smtp="localhost:25") + more)
+    path.chmod(0o644)
+    password = open_to_all / "password"
+    password.write_text("secret")
+    password.chmod(0o600)
+    spool = open_to_all / "spool"
+    spool.mkdir()
+    os.chown(spool, NOBODY, NOBODY)
+    name = pwd.getpwuid(NOBODY).pw_name
+    assert f"alerts: {password}: can't be read by {name} (" in texts(look(path), Verdict.WRONG)
+    os.chown(password, NOBODY, NOBODY)
+    assert "alerts" not in texts(look(path), Verdict.WRONG)
 
 
 def test_mails_that_wait_for_the_server_are_told(tmp_path: Path) -> None:

@@ -482,6 +482,10 @@ def test_a_password_file_is_beside_the_configuration_or_systemds(tmp_path: Path)
         (f'{MAIL}smtp = "mail:0"', "alerts.smtp: 'mail:0' is no mail server"),
         (f'{MAIL}user = "u"', "alerts: the key password_file is missing"),
         (f'{MAIL}password_file = "p"', "alerts: the key user is missing"),
+        (
+            f'{MAIL}user = "\u00fc"\npassword_file = "p"',
+            "alerts.user: '\\xfc' holds a character that isn't ASCII",
+        ),
         (f'{MAIL}silence = "0s"', "alerts.silence: must be longer than nothing"),
         (MAIL.replace("a@", r"a\nBcc: "), "alerts.from: 'a\\nBcc: example.com' is no mail address"),
         (MAIL.replace("b@", "b <b@"), "alerts.to: 'b <b@example.com' is no mail address"),

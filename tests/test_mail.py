@@ -3,7 +3,9 @@
 import socket
 import threading
 import time
+from base64 import b64encode
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -93,6 +95,30 @@ def test_a_wrong_password_is_told_and_not_shown(strict: MailServer, tmp_path: Pa
     assert "hunter2secret" not in str(raised.value)
 
 
+@pytest.mark.parametrize("mechanism", ["PLAIN", "LOGIN"])
+def test_a_server_that_repeats_a_log_in_shows_no_password_either(mechanism: str, tmp_path: Path) -> None:
+    (tmp_path / "password").write_text("hunter2secret")
+    answers = {"EHLO": f"250-hi\r\n250 AUTH {mechanism}", "AUTH": "334 UGFzc3dvcmQ6"}
+    forms = {"hunter2secret", b64encode(b"hunter2secret").decode(), b64encode(b"\0u\0hunter2secret").decode()}
+    answers |= dict.fromkeys((form[:4].upper() for form in forms), f"535 no: {' '.join(forms)}")
+    if mechanism == "PLAIN":
+        answers["AUTH"] = f"535 no: {' '.join(forms)}"
+    with answering("220 hi", **answers) as (known, _):
+        known.user, known.password_file = "u", str(tmp_path / "password")
+        with pytest.raises(MailError) as raised:
+            send(known)
+    assert str(raised.value) == "the server answered 535 no: *** *** ***"
+
+
+@pytest.mark.parametrize(("content", "what"), [("sécret\n", "isn't ASCII"), ("\n", "is empty")])
+def test_a_password_that_cannot_be_sent_is_told(
+    server: MailServer, tmp_path: Path, content: str, what: str
+) -> None:
+    (tmp_path / "password").write_text(content, encoding="utf-8")
+    with pytest.raises(MailError, match=rf"alerts.password_file: .*/password: .*{what}"):
+        send(settings(server, user=USER, password_file=str(tmp_path / "password")))
+
+
 def test_a_password_file_that_is_missing_is_told_by_its_name(server: MailServer, tmp_path: Path) -> None:
     with up(server), pytest.raises(MailError, match=r"alerts.password_file: .*/none: No such file"):
         send(settings(server, user=USER, password_file=str(tmp_path / "none")))
@@ -112,6 +138,45 @@ def test_recipients_that_are_refused_do_not_keep_the_mail_from_the_others(server
     with up(server), pytest.raises(MailError, match=r"a@example\.com: the server answered 550") as raised:
         send(settings(server))
     assert not isinstance(raised.value, mail.PartlyRefusedError)
+
+
+@contextmanager
+def answering(greeting: str, **answers: str) -> Iterator[tuple[Alerts, list[str]]]:
+    """Answer one connection as told, by command, else with 250; gives settings and the commands that came."""
+    commands: list[str] = []
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def answer() -> None:
+            connection, _ = listening.accept()
+            with connection, connection.makefile("rw", newline="\r\n") as wire, suppress(OSError):
+                print(greeting, file=wire, flush=True, end="\r\n")
+                is_text = False
+                for line in wire:
+                    commands.append(line.strip())
+                    is_text = commands[-1] != "." and (is_text or commands[-1] == "data")
+                    if not is_text or commands[-1] == "data":
+                        said = answers.get(line[:4].strip().upper(), "250 OK")
+                        print(said, file=wire, flush=True, end="\r\n")
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        yield settings(MailServer(listening.getsockname()[1])), commands
+        thread.join()
+
+
+@pytest.mark.parametrize("greeting", ["554 you are on a list", "421 too many connections"])
+def test_a_server_that_takes_nothing_from_here_says_why_in_its_greeting(greeting: str) -> None:
+    told = pytest.raises(MailError, match=f"the server answered {greeting}")
+    with answering(greeting, EHLO="503 what") as (known, commands), told:
+        send(known)
+    assert commands == []
+
+
+@pytest.mark.parametrize("goodbye", ["221 bye", "500 what"])
+def test_the_server_is_told_that_there_is_no_more(goodbye: str) -> None:
+    with answering("220 hi", DATA="354 go on", QUIT=goodbye) as (known, commands):
+        send(known)
+    assert commands[-2:] == [".", "quit"]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """The alerter: a thread beside the processor that looks, remembers, and sends what is due.
 
-Owns: gathering the facts, the memory's file `<spool>/.alerts`, and when a mail is tried again.
+Owns: when is looked, the memory's file `<spool>/.alerts`, and when a mail is tried again.
 Promises: nothing of the processor ever waits for it. Counts, what was told and what is due survive a restart;
 after a crash the failures are counted that nobody had noted yet. A mail server that is away is tried again
 after half a minute, then ever more rarely, up to half an hour. So is a mail that it refuses, by itself, and
@@ -10,52 +10,37 @@ Rather so than never.
 Logs: a line for each mail, sent or not.
 """
 
-import os
 import queue
 import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import NamedTuple
 
 import msgspec
 
 from spooler import (
-    alert_texts,
     alerts,
-    durable,
-    history,
-    inventory,
     keepsake,
     mail,
     measures,
-    refusals,
-    selection,
 )
-from spooler.alert_texts import Failure
-from spooler.alerts import Facts, Memory, WebhookFacts
+from spooler.alert_facts import Failed, Watch
+from spooler.alerts import Facts, Memory
 from spooler.clock import Clock, SystemClock
 from spooler.config import Alerts as Settings
 from spooler.config import Configuration
-from spooler.folders import Place, WebhookFolders
+from spooler.folders import WebhookFolders
 from spooler.log import get_logger
-from spooler.name import HIDDEN, identify
-from spooler.room import Room
-from spooler.spool import hidden_name
-from spooler.state import State
+from spooler.name import HIDDEN
 
 FILE_NAME = HIDDEN + "alerts"
 LOOK_SECONDS = 5.0
-SURVEY_SECONDS = 60.0
-_SURVEY_SHARE = 50  # looking into the folders may take at most this fraction of the time
 _AGAIN_SECONDS, _LONGEST_AGAIN_SECONDS = 30.0, 1800.0
 _REFUSED_SECONDS = 86400.0  # a mail that the server refuses is tried for so long
 _PAUSE_SECONDS = 1.0  # between two looks, so that a burst of failures is taken in together
 _STOP_SECONDS = 2.0
-_MARGIN = 10  # a tenth more than `min_free` is well again
 
 
 class Alerter:
@@ -67,7 +52,7 @@ class Alerter:
         self._clock = clock or SystemClock()
         self._root = configuration.spool
         self._folders = [WebhookFolders(self._root, name, self._clock) for name in configuration.webhooks]
-        self._failed: queue.SimpleQueue[_Failed] = queue.SimpleQueue()
+        self._failed: queue.SimpleQueue[Failed] = queue.SimpleQueue()
         self._begun = self._clock.now()
         self._wake = threading.Event()
         self._ended = threading.Event()
@@ -88,13 +73,13 @@ class Alerter:
     def failed(self, webhook: str, file_name: str) -> None:
         """Take note that a notification ended in `failed/`; from any thread, and at once."""
         if self._settings:
-            self._failed.put(_Failed(webhook, file_name, self._clock.now()))
+            self._failed.put(Failed(webhook, file_name, self._clock.now()))
             self._wake.set()
 
     def _run(self) -> None:
         assert self._settings is not None  # noqa: S101 - else the thread isn't started
         desk = Desk(self._settings, self._root, self._clock)
-        watch = _Watch(self._folders, self._min_free, self._clock)
+        watch = Watch(self._folders, self._min_free, self._clock)
         failed = watch.missed(desk.memory.counted_to, self._begun)
         while True:
             ending = self._ended.is_set()
@@ -112,8 +97,8 @@ class Alerter:
             self._ended.wait(_PAUSE_SECONDS)
             self._wake.wait(LOOK_SECONDS)
 
-    def _drain(self) -> list["_Failed"]:
-        found: list[_Failed] = []
+    def _drain(self) -> list["Failed"]:
+        found: list[Failed] = []
         with suppress(queue.Empty):
             while True:
                 found.append(self._failed.get_nowait())
@@ -127,95 +112,6 @@ def _living_on() -> Iterator[None]:
         yield
     except Exception:  # noqa: BLE001 - see above
         get_logger().exception("defect", process="alerts")
-
-
-class _Failed(NamedTuple):
-    webhook: str
-    file: str
-    at: datetime  # not before its log was written
-
-
-class _Watch:
-    """Gathers the facts from the folders and the disk."""
-
-    def __init__(self, folders: list[WebhookFolders], min_free_bytes: int, clock: Clock) -> None:
-        self._folders = folders
-        self._min_free_bytes = min_free_bytes
-        self._clock = clock
-        self._survey_at = 0.0
-        self._unwritable = ""
-
-    def missed(self, counted_to: datetime, until: datetime) -> list[_Failed]:
-        """Return what the processor gave up between two moments: what a crash kept from being counted."""
-        found = []
-        for folders in self._folders:
-            with suppress(OSError):
-                for entry in folders.notifications(State.FAILED):
-                    with suppress(OSError):
-                        if entry.stat(follow_symlinks=False).st_ctime >= counted_to.timestamp():
-                            found += _given_up(folders, entry.name, counted_to, until)
-        return found
-
-    def facts(self, failed: list[_Failed]) -> Facts:
-        """Return how everything is; what folders hold only once a minute."""
-        begun = self._clock.monotonic()
-        survey = begun >= self._survey_at
-        shortage, roomy = self._disk()
-        if survey:
-            self._unwritable = self._trial()
-        of_webhook = {folders.webhook: self._of(folders, failed, survey=survey) for folders in self._folders}
-        if survey:
-            took = self._clock.monotonic() - begun
-            self._survey_at = begun + max(SURVEY_SECONDS, took * _SURVEY_SHARE)
-        return Facts(of_webhook, shortage, roomy, self._unwritable)
-
-    def _of(self, folders: WebhookFolders, failed: list[_Failed], *, survey: bool) -> WebhookFacts:
-        names = [one.file for one in failed if one.webhook == folders.webhook]
-        shown = len(names) - alert_texts.FILES_SHOWN  # of those before nobody sees the reason
-        failures = [_failure(folders, name, shown=place >= shown) for place, name in enumerate(names)]
-        known = WebhookFacts(tuple(failures), refusals.read(folders.folder(State.REJECTED)), surveyed=False)
-        try:
-            return _surveyed(known, folders) if survey else known
-        except OSError:
-            return known
-
-    def _disk(self) -> tuple[str, bool]:
-        try:
-            room = Room.of(self._folders[0].root)
-        except OSError:
-            return "", False
-        margin = self._min_free_bytes // _MARGIN
-        return room.shortage(self._min_free_bytes), not room.shortage(self._min_free_bytes + margin)
-
-    def _trial(self) -> str:
-        """Write where refusals are counted: where that fails they aren't, and nobody would be told."""
-        for folders in self._folders:
-            path = folders.folder(State.REJECTED)
-            hidden = hidden_name()  # CRASH: it stays, and the receiver's next start sweeps it
-            try:
-                with durable.opened_folder(path) as folder:
-                    durable.write_hidden(folder, hidden, b"\n", sync=False)
-                    os.unlink(hidden, dir_fd=folder)
-            except OSError as error:
-                return f"{path}: {error.strerror}"
-        return ""
-
-
-def _failure(folders: WebhookFolders, file_name: str, *, shown: bool) -> Failure:
-    """Return what a mail tells; of one that it doesn't show nothing is read."""
-    reason = _reason(folders, file_name) if shown else ""
-    id_ = selection.identifier(Place(folders, State.FAILED, file_name)) if shown else ""
-    return Failure(*map(alert_texts.harmless, (file_name, id_ or identify(file_name), reason)))
-
-
-def _surveyed(known: WebhookFacts, folders: WebhookFolders) -> WebhookFacts:
-    return replace(
-        known,
-        received=inventory.last_received(folders),
-        oldest_waiting=inventory.oldest_waiting(folders),
-        paused=folders.paused,
-        surveyed=True,
-    )
 
 
 class _AwayError(Exception):
@@ -324,22 +220,3 @@ def waiting_mails(root: Path) -> int:
     """Return how many mails are not sent yet."""
     memory = keepsake.read(root / FILE_NAME, Memory)
     return len(memory.due) if memory else 0
-
-
-def _reason(folders: WebhookFolders, file_name: str) -> str:
-    """Return what the last line of a failed notification's log says."""
-    try:
-        lines = folders.log_lines(State.FAILED, file_name)
-    except OSError:
-        lines = []
-    note = lines[-1].get("note") if lines else None
-    return note if isinstance(note, str) else "its log doesn't say why"
-
-
-def _given_up(folders: WebhookFolders, file_name: str, after: datetime, until: datetime) -> list[_Failed]:
-    """Return the notification if the processor itself, and not a person, brought it there in that time."""
-    lines = folders.log_lines(State.FAILED, file_name)
-    at = history.moment(lines[-1]) if lines else None
-    if at is None or not after < at <= until or not str(lines[-1].get("note", "")).startswith("given up"):
-        return []
-    return [_Failed(folders.webhook, file_name, at)]

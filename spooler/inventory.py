@@ -27,7 +27,8 @@ class Inventory:
 
     states: how many notifications are in each.
     oldest_waiting: when the oldest that isn't settled was received; None if nothing waits.
-    last_received: when the newest notification that is still there was received; None if there is none.
+    last_received: when the newest notification that is still there was received, by its name if that isn't
+        yet to come; None if there is none.
     received_lately: how many of those that are still there were received within the last hour.
     failures_today: how many failed on this UTC day and are still in `failed/`.
     """
@@ -44,7 +45,8 @@ def take(folders: WebhookFolders, unreadable: Callable[[Place, OSError], None] |
 
     unreadable: is told of a day of `done/` that can't be read; the rest is counted all the same.
     """
-    tallies = {state: _Tally(folders.clock.now() - _LATELY) for state in State}
+    now = folders.clock.now()
+    tallies = {state: _Tally(now - _LATELY, until=now) for state in State}
     for state in ACTIVE:
         tallies[state].add(folders.notifications(state), partial(_age, folders, state))
     for day in folders.days():

@@ -15,7 +15,8 @@ from mail_server import MailServer, up
 from mounts import mounted, remount
 from running_service import OTHER_KEY, Site, make_body, make_site, post, running
 
-from spooler import alerter, history, keepsake
+from spooler import alert_facts, alerter, history, keepsake
+from spooler.alert_facts import Watch
 from spooler.alert_texts import Failure
 from spooler.alerter import FILE_NAME, Alerter, Desk, waiting_mails
 from spooler.alerts import Facts, Memory, Told, WebhookFacts
@@ -235,8 +236,8 @@ def test_what_a_full_disk_kept_from_being_noted_is_noted_when_there_is_room(
 def test_a_disk_that_became_read_only_is_told_and_its_end_too(
     tmp_path: Path, server: MailServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(alerter, "SURVEY_SECONDS", 0.05)
-    monkeypatch.setattr(alerter, "_SURVEY_SHARE", 1)
+    monkeypatch.setattr(alert_facts, "SURVEY_SECONDS", 0.05)
+    monkeypatch.setattr(alert_facts, "_SURVEY_SHARE", 1)
     with up(server), mounted(tmp_path / "site" / "spool", "size=1m"):
         site = alerting_site(tmp_path / "site", server)
         site.config_file.write_text(site.config_file.read_text().replace("[receiver]", NO_LIMIT))
@@ -349,7 +350,7 @@ def test_a_mail_that_is_wanted_after_all_is_sent(site: Site, clock: FakeClock, s
 def test_folders_are_looked_into_once_a_minute(site: Site, clock: FakeClock) -> None:
     WebhookSpool(site.spool, "crm", clock).prepare()
     folders = Alerter(site.configuration(), clock=clock)._folders
-    watch = alerter._Watch(folders, 0, clock)
+    watch = Watch(folders, 0, clock)
     assert watch.facts([]).webhooks["crm"].surveyed
     clock.advance(59)
     assert not watch.facts([]).webhooks["crm"].surveyed

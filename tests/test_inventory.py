@@ -120,7 +120,7 @@ def test_a_stamp_that_is_yet_to_come_does_not_hide_what_came_last(
     newest = clock.now() - timedelta(minutes=5)
     put(spool, State.DONE, newest, day=f"{newest:%Y-%m-%d}")
     put(spool, State.FAILED, clock.now() + timedelta(days=1000), number=1)
-    assert inventory.last_received(spool) == newest
+    assert inventory.last_received(spool) == inventory.take(spool).last_received == newest
 
 
 def test_what_was_received_within_the_last_hour_is_counted(spool: WholeSpool, clock: FakeClock) -> None:

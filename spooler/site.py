@@ -48,7 +48,7 @@ def find(prefix: Path) -> Site:
     spool, listen = SPOOL, Address.parse(_DEFAULT_LISTEN)
     try:
         configuration = config.load(path)
-    except ConfigurationError:
+    except ConfigurationError as error:
         # Most likely the key isn't there yet. What the units need of it can be read all the same.
         if path.exists():
             try:
@@ -56,7 +56,7 @@ def find(prefix: Path) -> Site:
                 spool = path.parent / document.get("spool", SPOOL)
                 listen = Address.parse(document.get("receiver", {}).get("listen", _DEFAULT_LISTEN))
             except (OSError, ValueError, TypeError, AttributeError):
-                raise ConfigurationError(f"{path}: can't be used; `spooler check` says why") from None
+                raise error from None
     else:
         spool, listen = configuration.spool, configuration.receiver.listen
         for webhook in configuration.webhooks.values():

@@ -9,7 +9,7 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
-from spooler import config
+from spooler import config, systemctl
 from spooler.address import Address
 from spooler.errors import ConfigurationError, SpoolerError
 from spooler.state import State
@@ -17,6 +17,7 @@ from spooler.state import State
 PREFIX = Path("/opt/spooler")
 SPOOL = Path("/var/spool/spooler")
 USER = "spooler"
+_MOUNTS = "var.mount var-spool.mount var-spool-spooler.mount"
 _DEFAULT_LISTEN = "127.0.0.1:8080"
 # What the units' sandbox hides from the services.
 _PROTECTED = tuple(map(Path, ("/home", "/root", "/run/user", "/tmp", "/var/tmp", "/dev")))  # noqa: S108
@@ -37,7 +38,13 @@ class Site:
 
     def fill(self, template: str) -> str:
         """Return a shipped file with this site's paths and address in the places of the usual ones."""
-        for usual, ours in ((PREFIX, self.prefix), (SPOOL, self.spool), (_DEFAULT_LISTEN, self.address)):
+        mounts = " ".join(systemctl.mount_units(self.spool.resolve()))
+        for usual, ours in (
+            (PREFIX, self.prefix),
+            (SPOOL, self.spool),
+            (_DEFAULT_LISTEN, self.address),
+            (_MOUNTS, mounts),
+        ):
             template = template.replace(str(usual), str(ours))
         return template
 

@@ -329,6 +329,37 @@ def test_what_works_is_not_restarted_into_a_mistake(installed: Machine) -> None:
     assert f"ran systemctl restart {RECEIVER}" in installed.run(SPOOLER, "install")
 
 
+LATE = """[Unit]
+DefaultDependencies=no
+Requires=late.service
+After=late.service
+[Mount]
+What=/srv/disk
+Where=/var/spool
+Options=bind
+[Install]
+WantedBy=multi-user.target
+"""
+
+
+def test_nothing_is_stored_beneath_a_file_system_that_comes_late(installed: Machine) -> None:
+    (installed.folder / "srv/disk").mkdir()
+    installed.run("cp", "-a", "/var/spool/spooler", "/srv/disk/")
+    units = installed.folder / "etc/systemd/system"
+    (units / "late.service").write_text("[Service]\nType=oneshot\nExecStart=sleep 5\n")
+    (units / "var-spool.mount").write_text(LATE)
+    installed.run("systemctl", "enable", "var-spool.mount")
+    installed.power_off()
+    installed.boot()
+    wait_until(lambda: is_active(installed, RECEIVER) and is_active(installed, PROCESSOR))
+    mounted = int(installed.property("var-spool.mount", "ActiveEnterTimestampMonotonic"))
+    for unit in (RECEIVER, PROCESSOR):
+        assert 0 < mounted < int(installed.property(unit, "ExecMainStartTimestampMonotonic"))
+    body = send(installed, 1)[0]
+    wait_until(lambda: [*installed.folder.glob("srv/disk/spooler/crm/done/*/*.json")])
+    assert body in {file.read_bytes() for file in installed.folder.glob("srv/disk/spooler/crm/done/*/*.json")}
+
+
 SANDBOX = """#!/bin/sh
 try() { if sh -c "$2" 2>/dev/null; then echo "$1: yes"; else echo "$1: no"; fi; }
 try "write to /etc/spooler" 'touch /etc/spooler/processors/20-mine'

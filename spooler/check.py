@@ -27,6 +27,7 @@ from spooler.room import Room
 from spooler.state import State
 from spooler.units import format_duration, format_size
 
+RECEIVER = "receiver"  # the subject of what answers at the port
 _ANSWER_SECONDS = 3.0
 _TLS_FROM_THE_START = 465
 _LOOPBACK = ("127.", "::1", "localhost")
@@ -228,10 +229,10 @@ def _port(configuration: Configuration) -> Iterator[Finding]:
         status, text = _ask_health(address)
     except (OSError, http.client.HTTPException, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or error
-        yield Finding(Verdict.NOTICE, "receiver", f"nothing answers at {address}: {reason}; is it running?")
+        yield Finding(Verdict.NOTICE, RECEIVER, f"nothing answers at {address}: {reason}; is it running?")
     else:
         verdict = Verdict.RIGHT if status == 200 else Verdict.WRONG
-        yield Finding(verdict, "receiver", f"answers at {address}: {status} {text}")
+        yield Finding(verdict, RECEIVER, f"answers at {address}: {status} {text}")
 
 
 def _ask_health(address: Address) -> tuple[int, str]:

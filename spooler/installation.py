@@ -65,8 +65,11 @@ class Installer:
         # Asked before systemd reads the new unit, while it still tells what is open. A socket that needn't be
         # closed isn't: whoever connected meanwhile would be refused.
         listens = systemctl.is_running() and systemctl.listens(_SOCKET, found.address)
-        for unit in UNITS:
-            self._put(_UNIT_FOLDER / unit, found.fill(_shipped(unit)))
+        units = {_UNIT_FOLDER / unit: found.fill(_shipped(unit)) for unit in UNITS}
+        if systemctl.is_running():
+            self._check_restart(changes=not listens or not all(_holds(*unit) for unit in units.items()))
+        for path, content in units.items():
+            self._put(path, content)
         self._start(listens=listens)
 
     def uninstall(self) -> None:
@@ -115,7 +118,7 @@ class Installer:
         self._do("run", " ".join(command), lambda: systemctl.call(command))
 
     def _put(self, path: Path, content: str, mode: int = 0o644) -> None:
-        if path.exists() and path.read_text(encoding="utf-8") == content:
+        if _holds(path, content):
             self._keep(str(path))
             return
 
@@ -170,6 +173,16 @@ class Installer:
 
         self._do("write", f"{path} and an example script", write)
 
+    def _check_restart(self, *, changes: bool) -> None:
+        """Refuse to put what doesn't start in the place of what works. Raises: SpoolerError.
+
+        changes: of the units, which may restart everything, or take the open port from the socket.
+        """
+        running = {unit: since for unit in _SERVICES if (since := systemctl.active_since(unit)) is not None}
+        old = any(since < _changed_at(unit, self._prefix) for unit, since in running.items())
+        if running and (changes or old) and (problem := _problem(self._prefix)):
+            raise SpoolerError(f"{problem}; what runs is left as it is: mend that, and install again")
+
     def _start(self, *, listens: bool) -> None:
         """Enable all, start what doesn't run, and restart what is older than its program or settings.
 
@@ -216,6 +229,10 @@ class Installer:
 _PAST = {"write": "wrote", "run": "ran", "remove": "removed", "link": "linked"}
 
 
+def _holds(path: Path, content: str) -> bool:
+    return path.exists() and path.read_text(encoding="utf-8") == content
+
+
 def _installed_prefix() -> Path | None:
     """Return where the program is that the units run; None if there are none."""
     unit = _UNIT_FOLDER / _SERVICES[0]
@@ -231,7 +248,12 @@ def _problem(prefix: Path) -> str:
         configuration = config.load(config.SYSTEM_FILE)
         program = prefix / "bin" / "spooler"
         barrier = User.of(pwd.getpwnam(USER).pw_uid).barrier(program, EXECUTE)
-        wrong = [finding for finding in check.examine(configuration) if finding.verdict is Verdict.WRONG]
+        # What answers at the port is the one before.
+        wrong = [
+            finding
+            for finding in check.examine(configuration)
+            if finding.verdict is Verdict.WRONG and finding.subject != check.RECEIVER
+        ]
     except (ConfigurationError, OSError, KeyError) as error:
         return str(error)
     if barrier:

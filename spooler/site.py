@@ -9,7 +9,7 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
-from spooler import config
+from spooler import config, systemctl
 from spooler.address import Address
 from spooler.errors import ConfigurationError, SpoolerError
 from spooler.state import State
@@ -17,6 +17,7 @@ from spooler.state import State
 PREFIX = Path("/opt/spooler")
 SPOOL = Path("/var/spool/spooler")
 USER = "spooler"
+_MOUNTS = "var.mount var-spool.mount var-spool-spooler.mount"
 _DEFAULT_LISTEN = "127.0.0.1:8080"
 # What the units' sandbox hides from the services.
 _PROTECTED = tuple(map(Path, ("/home", "/root", "/run/user", "/tmp", "/var/tmp", "/dev")))  # noqa: S108
@@ -37,7 +38,13 @@ class Site:
 
     def fill(self, template: str) -> str:
         """Return a shipped file with this site's paths and address in the places of the usual ones."""
-        for usual, ours in ((PREFIX, self.prefix), (SPOOL, self.spool), (_DEFAULT_LISTEN, self.address)):
+        mounts = " ".join(systemctl.mount_units(self.spool.resolve()))
+        for usual, ours in (
+            (PREFIX, self.prefix),
+            (SPOOL, self.spool),
+            (_DEFAULT_LISTEN, self.address),
+            (_MOUNTS, mounts),
+        ):
             template = template.replace(str(usual), str(ours))
         return template
 
@@ -48,7 +55,7 @@ def find(prefix: Path) -> Site:
     spool, listen = SPOOL, Address.parse(_DEFAULT_LISTEN)
     try:
         configuration = config.load(path)
-    except ConfigurationError:
+    except ConfigurationError as error:
         # Most likely the key isn't there yet. What the units need of it can be read all the same.
         if path.exists():
             try:
@@ -56,7 +63,7 @@ def find(prefix: Path) -> Site:
                 spool = path.parent / document.get("spool", SPOOL)
                 listen = Address.parse(document.get("receiver", {}).get("listen", _DEFAULT_LISTEN))
             except (OSError, ValueError, TypeError, AttributeError):
-                raise ConfigurationError(f"{path}: can't be used; `spooler check` says why") from None
+                raise error from None
     else:
         spool, listen = configuration.spool, configuration.receiver.listen
         for webhook in configuration.webhooks.values():

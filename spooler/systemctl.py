@@ -35,6 +35,12 @@ def active_since(unit: str) -> float | None:
     return time.time() - ago_seconds
 
 
+def mount_units(path: Path) -> list[str]:
+    """Return the mount units by which a path may get its file system, from the root downwards."""
+    places = [str(place) for place in reversed((path, *path.parents)) if place.name]
+    return call(["systemd-escape", "--path", "--suffix=mount", "--", *places]).split()
+
+
 def last_words(unit: str) -> str:
     """Return what a unit logged last itself, or where to look."""
     lines = call(["journalctl", "--no-pager", "--output=cat", "--lines=50", f"--unit={unit}"]).splitlines()

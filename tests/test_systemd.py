@@ -303,6 +303,63 @@ def test_a_broken_configuration_is_told_and_mended_without_a_hand_on_the_service
     send(installed, 1)
 
 
+def test_what_works_is_not_restarted_into_a_mistake(installed: Machine) -> None:
+    settings = installed.folder / "etc/spooler/spooler.toml"
+    good = settings.read_text()
+    moved = good.replace("[receiver]", '[receiver]\nlisten = "127.0.0.1:8081"')
+    before = {unit: installed.property(unit, "MainPID") for unit in (RECEIVER, PROCESSOR)}
+    key = installed.folder / "etc/spooler/keys/crm-next.pem"
+    key.write_bytes(public_pem())
+    key.chmod(0o600)
+    typo = ("[webhook.crm]", "[webhook.crm]\nhsah = 'sha256'")
+    for wrong, status, words in (
+        (good.replace(*typo), 1, "webhook.crm.hsah: unknown key"),
+        (moved.replace(*typo), 1, "webhook.crm.hsah: unknown key"),
+        (good.replace("crm.pem", "crm-next.pem"), 1, "crm-next.pem: can't be read by spooler"),
+        (good + "[[[", 78, "is no TOML"),
+    ):
+        settings.write_text(wrong)
+        ended = installed.call(SPOOLER, "install")
+        assert ended.returncode == status, (ended.stdout, ended.stderr)
+        assert words in ended.stderr
+        assert ended.stderr.count("\n") == 1
+        assert {unit: installed.property(unit, "MainPID") for unit in before} == before
+        send(installed, 1)
+    settings.write_text(good)
+    assert f"ran systemctl restart {RECEIVER}" in installed.run(SPOOLER, "install")
+
+
+LATE = """[Unit]
+DefaultDependencies=no
+Requires=late.service
+After=late.service
+[Mount]
+What=/srv/disk
+Where=/var/spool
+Options=bind
+[Install]
+WantedBy=multi-user.target
+"""
+
+
+def test_nothing_is_stored_beneath_a_file_system_that_comes_late(installed: Machine) -> None:
+    (installed.folder / "srv/disk").mkdir()
+    installed.run("cp", "-a", "/var/spool/spooler", "/srv/disk/")
+    units = installed.folder / "etc/systemd/system"
+    (units / "late.service").write_text("[Service]\nType=oneshot\nExecStart=sleep 5\n")
+    (units / "var-spool.mount").write_text(LATE)
+    installed.run("systemctl", "enable", "var-spool.mount")
+    installed.power_off()
+    installed.boot()
+    wait_until(lambda: is_active(installed, RECEIVER) and is_active(installed, PROCESSOR))
+    mounted = int(installed.property("var-spool.mount", "ActiveEnterTimestampMonotonic"))
+    for unit in (RECEIVER, PROCESSOR):
+        assert 0 < mounted < int(installed.property(unit, "ExecMainStartTimestampMonotonic"))
+    body = send(installed, 1)[0]
+    wait_until(lambda: [*installed.folder.glob("srv/disk/spooler/crm/done/*/*.json")])
+    assert body in {file.read_bytes() for file in installed.folder.glob("srv/disk/spooler/crm/done/*/*.json")}
+
+
 SANDBOX = """#!/bin/sh
 try() { if sh -c "$2" 2>/dev/null; then echo "$1: yes"; else echo "$1: no"; fi; }
 try "write to /etc/spooler" 'touch /etc/spooler/processors/20-mine'

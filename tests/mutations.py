@@ -991,6 +991,58 @@ MUTATIONS = (
     ),
     Mutation(
         CLEAR,
+        "nobody is told of a disk that can't be written",
+        "alert_facts.py",
+        (("            self._unwritable = self._trial()\n", "            pass\n"),),
+        ("test_alerter.py::test_a_disk_that_became_read_only_is_told_and_its_end_too",),
+    ),
+    Mutation(
+        CLEAR,
+        "a mail that is put off is tried first again",
+        "alerter.py",
+        (("                self.memory.due[about] = self.memory.due.pop(about)\n", ""),),
+        ("test_alerter.py::test_a_mail_that_the_server_takes_later_holds_up_no_other",),
+    ),
+    Mutation(
+        CLEAR,
+        "what alerts couldn't note is taken for noted",
+        "alerter.py",
+        (
+            (
+                '            keepsake.write(self._path, self.memory, sync=True)\n            self._saved, self._told = content, ""\n',
+                '            self._saved, self._told = content, ""\n            keepsake.write(self._path, self.memory, sync=True)\n',
+            ),
+        ),
+        ("test_alerter.py::test_what_a_full_disk_kept_from_being_noted_is_noted_when_there_is_room",),
+    ),
+    Mutation(
+        CLEAR,
+        "a mail server's refusal of the connection is talked past",
+        "mail.py",
+        (("        if code != _READY:", "        if False:"),),
+        ("test_mail.py::test_a_server_that_takes_nothing_from_here_says_why_in_its_greeting",),
+    ),
+    Mutation(
+        PROMPT,
+        "a lock that somebody keeps holds up all that waits, after the clock was set back",
+        "claiming.py",
+        (("        with self._locked(_LOCK_SECONDS):", "        with self._locked(10):"),),
+        ("test_folder_lock.py::test_names_follow_the_clock_once_a_lock_that_is_kept_is_given_back",),
+    ),
+    Mutation(
+        TRUE,
+        "a stamp that is yet to come is taken for the last that was received",
+        "inventory.py",
+        (
+            (
+                "    tallies = {state: _Tally(now - _LATELY, until=now) for state in State}",
+                "    tallies = {state: _Tally(now - _LATELY) for state in State}",
+            ),
+        ),
+        ("test_inventory.py::test_a_stamp_that_is_yet_to_come_does_not_hide_what_came_last",),
+    ),
+    Mutation(
+        CLEAR,
         "a NUL in the configuration is taken for text",
         "config.py",
         (("        _refuse_nul(document, place, ())\n", ""),),

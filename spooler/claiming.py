@@ -110,7 +110,7 @@ class ProcessorsSpool(WebhookSpool):
 
         Raises: BlockingIOError while others hold the lock that names are given under; OSError.
         """
-        with self._locked(_LOCK_SECONDS):
+        with self.locked(State.INCOMING, _LOCK_SECONDS):
             now, known, newest = (
                 self.clock.now(),
                 latest.read(self.folder(State.REJECTED)),

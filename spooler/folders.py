@@ -1,18 +1,17 @@
 """The folders of one webhook, looked at: where what is, and what it holds.
 
-Owns: the paths, listing a folder, reading a body and a log. Nothing here changes anything but `listing`'s
-lock, which orders it with the receivers.
+Owns: the paths, listing a folder, reading a body and a log. And their locks; nothing here changes
+anything else.
 Promises: what is no regular file is never followed or waited for. A pass over a folder keeps no list of it,
 unless it is a `listing`. A folder in `done/` whose name is no day's is somebody's own: nobody looks into it.
 Does not promise: that a file is still there when its name is used.
 """
 
 import errno
-import fcntl
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -21,6 +20,7 @@ from typing import NamedTuple
 from spooler import durable, history, latest
 from spooler.clock import Clock, SystemClock
 from spooler.config import MOST_BODY_BYTES
+from spooler.folder_lock import FolderLock
 from spooler.foremost import Foremost
 from spooler.name import Name, has_pattern, identify, is_notification, log_name, stamp, stamp_of
 from spooler.notification import Notification
@@ -28,6 +28,7 @@ from spooler.state import ACTIVE, State
 from spooler.units import format_size
 
 PAUSED = "paused"
+_LISTING_SECONDS = 1.0  # for the lock: other webhooks' scripts wait meanwhile
 
 _SYSTEM_CLOCK = SystemClock()
 
@@ -118,6 +119,21 @@ class WebhookFolders:
         """Whether an administrator holds the processor back."""
         return is_there(f"{self.root}/{self.webhook}/{PAUSED}")
 
+    @contextmanager
+    def locked(self, state: State | None, patience_seconds: float) -> Iterator[None]:
+        """Hold a folder's lock, that of `incoming/` to keep receivers from giving names; None: the webhook's.
+
+        Raises: BlockingIOError if others hold it for longer, OSError.
+        """
+        path = self.folder(state) if state else self.base
+        with durable.opened_folder(path) as folder:
+            try:
+                FolderLock().take(folder, self.clock, self.clock.monotonic() + patience_seconds)
+            except BlockingIOError as error:
+                error.filename = str(path)
+                raise
+            yield
+
     def listing(
         self, state: State, *, most: int = sys.maxsize, is_known: Callable[[str], bool] = lambda _name: False
     ) -> Listing:
@@ -129,22 +145,20 @@ class WebhookFolders:
         names: list[str] = []
         odd: list[str] = []
         foremost = Foremost(most)
-        with durable.opened_folder(self.folder(state)) as folder:
-            # RACE: whoever holds the lock has stamped a name that isn't visible yet; see `ReceiversSpool`.
-            fcntl.flock(folder, fcntl.LOCK_EX)
+        # RACE: whoever holds the lock has stamped a name that isn't visible yet; see `ReceiversSpool`.
+        with self.locked(State.INCOMING, _LISTING_SECONDS) if state is State.INCOMING else nullcontext():
             complete_to = stamp(latest.next_stamp(latest.read(self.folder(State.REJECTED)), self.clock.now()))
-            fcntl.flock(folder, fcntl.LOCK_UN)
-            with os.scandir(folder) as entries:
-                for entry in entries:
-                    name = entry.name
-                    if not is_notification(name):
-                        continue
-                    if not entry.is_file(follow_symlinks=False):
-                        odd.append(name)
-                    elif is_known(name) or not has_pattern(name):
-                        names.append(name)
-                    else:
-                        foremost.add(name)
+        with os.scandir(self.folder(state)) as entries:
+            for entry in entries:
+                name = entry.name
+                if not is_notification(name):
+                    continue
+                if not entry.is_file(follow_symlinks=False):
+                    odd.append(name)
+                elif is_known(name) or not has_pattern(name):
+                    names.append(name)
+                else:
+                    foremost.add(name)
         first, beyond = foremost.names(), foremost.passed_over
         return Listing(sorted(names + first), sorted(odd), complete_to, first[-1] if beyond else "", beyond)
 

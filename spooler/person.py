@@ -7,7 +7,6 @@ Does not promise: to know which notifications are meant, or to ask.
 """
 
 import errno
-import fcntl
 import os
 import time
 from collections.abc import Iterator
@@ -21,6 +20,8 @@ from spooler.name import LOG_SUFFIX, Name, log_name
 from spooler.spool import WebhookSpool, bring_log
 from spooler.state import State
 
+_PATIENCE_SECONDS = 30.0  # each holds it for one move
+
 
 @dataclass(frozen=True, slots=True)
 class PersonsSpool(WebhookSpool):
@@ -31,8 +32,7 @@ class PersonsSpool(WebhookSpool):
     @contextmanager
     def alone(self) -> Iterator[None]:
         """Keep other persons' commands off this webhook meanwhile. Raises: OSError."""
-        with durable.opened_folder(self.base) as folder:
-            fcntl.flock(folder, fcntl.LOCK_EX)  # ends with the descriptor
+        with self.locked(None, _PATIENCE_SECONDS):
             yield
 
     def retry(self, state: State, file_name: str, day: str = "") -> str:

@@ -11,14 +11,13 @@ Logs: nothing; what went wrong is raised.
 import errno
 import os
 import secrets
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from spooler import durable, free_name, history
 from spooler.errors import SpoolUnusableError
-from spooler.folder_lock import FolderLock
 from spooler.folders import WebhookFolders, is_there
 from spooler.name import HIDDEN, log_name
 from spooler.state import MOVES, State
@@ -159,13 +158,6 @@ class WebhookSpool(WebhookFolders):
         self._source("prune", state, file_name).unlink(missing_ok=True)
         # CRASH: a log without a file tells nothing any more; the next prune removes it.
         self.path(state, log_name(file_name)).unlink(missing_ok=True)
-
-    @contextmanager
-    def _locked(self, patience_seconds: float) -> Iterator[None]:
-        """Keep the receivers from giving names meanwhile. Raises: BlockingIOError, OSError."""
-        with durable.opened_folder(self.folder(State.INCOMING)) as folder:
-            FolderLock().take(folder, self.clock, self.clock.monotonic() + patience_seconds)
-            yield
 
     def _move(self, verb: str, source: State, file_name: str, day: str = "") -> str:
         """Make one of the table's moves; return the name that the file has now.

@@ -143,7 +143,7 @@ class ReceiversSpool(WebhookSpool):
         Raises: StorageUnavailableError if others hold the lock that names are given under; OSError.
         """
         try:
-            with self._locked(_START_SECONDS):
+            with self.locked(State.INCOMING, _START_SECONDS):
                 newest, known = self.newest_waiting(), latest.read(self.folder(State.REJECTED))
                 if newest is not None and (known is None or newest > known):
                     latest.write(self.folder(State.REJECTED), newest)

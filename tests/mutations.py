@@ -1024,10 +1024,13 @@ MUTATIONS = (
     ),
     Mutation(
         PROMPT,
-        "a lock that somebody keeps holds up all that waits, after the clock was set back",
-        "claiming.py",
-        (("        with self._locked(_LOCK_SECONDS):", "        with self._locked(10):"),),
-        ("test_folder_lock.py::test_names_follow_the_clock_once_a_lock_that_is_kept_is_given_back",),
+        "a lock that somebody keeps on one webhook's folder holds up the others' scripts",
+        "folders.py",
+        (("self.clock.monotonic() + patience_seconds)", "self.clock.monotonic() + 600)"),),
+        (
+            "test_folder_lock.py::"
+            "test_whoever_locks_one_webhooks_folder_holds_up_no_other_webhooks_scripts[incoming]",
+        ),
     ),
     Mutation(
         TRUE,

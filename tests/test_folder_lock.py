@@ -12,20 +12,23 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from conftest import wait_until
 from running_service import (
     call,
     make_body,
     make_site,
     request,
+    running,
     serving,
     signed,
 )
 from whole_spool import WholeSpool
 
-from spooler import durable, latest
+from spooler import durable, latest, person
 from spooler.clock import SystemClock
 from spooler.folder_lock import FolderLock
-from spooler.intake import Intake
+from spooler.notification import Notification
+from spooler.person import PersonsSpool
 from spooler.receiver import Receiver
 from spooler.state import State
 
@@ -145,13 +148,53 @@ def test_names_follow_the_clock_once_a_lock_that_is_kept_is_given_back(tmp_path:
     spool.prepare()
     ahead = spool.clock.now() + timedelta(days=1)
     latest.write(spool.folder(State.REJECTED), ahead)
-    intake = Intake(spool, by_contact=True)
     with held(spool.folder(State.INCOMING)):
         begun = time.monotonic()
-        intake.look()
+        with pytest.raises(BlockingIOError, match="holds its lock"):
+            spool.follow_clock()
         assert time.monotonic() - begun < 5
-    assert latest.read(spool.folder(State.REJECTED)) == ahead
-    intake.look()
+    assert spool.follow_clock()
     noted = latest.read(spool.folder(State.REJECTED))
     assert noted is not None
     assert noted < ahead
+
+
+@pytest.mark.parametrize("folder", ["incoming", "retry", "processing"])
+def test_whoever_locks_one_webhooks_folder_holds_up_no_other_webhooks_scripts(
+    tmp_path: Path, folder: str
+) -> None:
+    webhooks = "\n".join(f'[webhook.{name}]\npublic_keys = ["crm.pem"]' for name in ("one", "two"))
+    site = make_site(tmp_path / "site", webhooks=webhooks)
+    site.script("#!/bin/sh\n")
+    with running(site, "process") as service:
+
+        def store(webhook: str) -> None:
+            WholeSpool(site.spool, webhook).store(make_body(), Notification.read(make_body()))
+
+        store("one")
+        wait_until(lambda: site.files("done", "one"))
+        with held(site.folder(folder, "one")):
+            time.sleep(1)
+            store("two")
+            wait_until(lambda: site.files("done", "two"))
+            if folder == "incoming":
+                service.wait_for("another process holds its lock")
+        WholeSpool(site.spool, "one").store(make_body(), Notification.read(make_body()))
+        wait_until(lambda: len(site.files("done", "one")) == 2)
+        assert service.stop() == 0
+
+
+def test_a_command_waits_for_another_ones_lock_and_then_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool = PersonsSpool(tmp_path, "crm")
+    spool.prepare()
+    monkeypatch.setattr(person, "_PATIENCE_SECONDS", 0.2)
+    with (
+        held(spool.base),
+        pytest.raises(BlockingIOError, match=f"holds its lock.*{spool.base}"),
+        spool.alone(),
+    ):
+        pass
+    with spool.alone():
+        pass

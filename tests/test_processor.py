@@ -138,8 +138,9 @@ def test_a_hint_that_comes_too_early_is_not_forgotten(tmp_path: Path) -> None:
     bench.look()
     name = bench.store()
     assert bench.look(hinted=True) is None
-    assert 0 < bench.idle_seconds() < LOOK_SECONDS
-    bench.clock.advance(1)
+    pause_seconds = bench.idle_seconds()
+    assert 0 < pause_seconds < LOOK_SECONDS
+    bench.clock.advance(pause_seconds)
     assert bench.look() == name
 
 

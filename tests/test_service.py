@@ -363,7 +363,7 @@ def test_without_standard_error_all_is_done_and_nothing_is_logged(
         wait_until(lambda: Path(path).is_socket() and is_listening(path))
         body = make_body()
         assert post(path, body).status == 200
-        wait_until(lambda: site.files("done"))
+        wait_until(lambda: [file for file in site.files("done") if file.with_suffix(".log").exists()])
         (log,) = [path.with_suffix(".log") for path in site.files("done")]
         assert json.loads(log.read_text())["output"] == f"to nobody\n{body.decode()}"
         for service in services:

@@ -4,15 +4,19 @@ Owns: playing a scene undisturbed to learn all boundaries of its phases, and pla
 Promises: each take has a site of its own; what was violated is left on the disk, to look at.
 """
 
+import atexit
 import shutil
+import tempfile
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from call_boundaries import Boundary, Call, boundaries, read_calls, was_hit
 from crash_checks import add_script
 from nursery import Nursery
-from running_service import Site, make_site
+from running_service import Site, make_site, public_pem
 
 from spooler.spool import WebhookSpool
 
@@ -107,8 +111,21 @@ class Scene:
         return Take(False, violations)
 
 
+@cache
+def _settled_key() -> Path:
+    """Return a key file that wasn't written just now: that is read once more, sooner or later."""
+    folder = Path(tempfile.mkdtemp(prefix="spooler-key-"))
+    atexit.register(shutil.rmtree, folder)
+    file = folder / "crm.pem"
+    file.write_bytes(public_pem())
+    time.sleep(2.1)
+    return file
+
+
 def _site(folder: Path) -> Site:
     site = make_site(folder / "site", receiver="workers = 1", processor=PROCESSOR)
+    site.key_file.unlink()
+    site.key_file.symlink_to(_settled_key())
     add_script(site)
     WebhookSpool(site.spool, "crm").prepare()
     return site

@@ -539,6 +539,20 @@ MUTATIONS = (
     ),
     Mutation(
         CLEAR,
+        "a command stops half way where nothing takes what it says",
+        "cli/telling.py",
+        (("    except OSError as error:", "    except KeyError as error:"),),
+        ("test_reader_gone.py::test_on_a_full_disk_all_is_done_though_nothing_can_be_said_of_it",),
+    ),
+    Mutation(
+        CLEAR,
+        "on the narrowest of terminals numbers are left out",
+        "cli/overview.py",
+        (("            console.width = max(console.width, _wide(block, console))\n", ""),),
+        ("test_cli_status.py::test_no_number_and_no_heading_is_broken_however_narrow_the_terminal[30]",),
+    ),
+    Mutation(
+        CLEAR,
         "an ext4 without a journal counts as one that power cuts were tried on",
         "file_system.py",
         (('any(option.startswith("data=") for option in options)', "True"),),

@@ -553,6 +553,13 @@ MUTATIONS = (
     ),
     Mutation(
         CLEAR,
+        "of what can't be read `retry --all` says that nothing is there",
+        "cli/retry.py",
+        (("if unreadable.status is Exit.OK:", "if True:"),),
+        ("test_cli_retry.py::test_of_a_folder_that_cannot_be_read_it_is_not_said_that_nothing_is_there",),
+    ),
+    Mutation(
+        CLEAR,
         "an ext4 without a journal counts as one that power cuts were tried on",
         "file_system.py",
         (('any(option.startswith("data=") for option in options)', "True"),),

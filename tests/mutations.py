@@ -2390,6 +2390,13 @@ MUTATIONS = (
     ),
     Mutation(
         CLEAR,
+        "a webhook's folder of scripts that is empty text means the general one",
+        "config.py",
+        (('if table.processors == "":', "if False:"),),
+        ("test_config.py::test_a_mistake_in_a_webhook_is_told_with_its_name",),
+    ),
+    Mutation(
+        CLEAR,
         "a webhook's wrong type is told in msgspec's words",
         "config_errors.py",
         (('.replace(" | null`", "`")', ""),),

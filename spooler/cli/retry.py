@@ -56,7 +56,7 @@ def command(
     \b
     Examples:
       spooler retry 7c1f4a52
-      spooler retry --all --type contact_optout --since 2h
+      spooler retry --all --type contact_optout --since 1d
       spooler list failed --json | jq -r .id | spooler retry - --yes
     """
     if bool(ids) == all_:

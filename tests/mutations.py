@@ -560,6 +560,13 @@ MUTATIONS = (
     ),
     Mutation(
         CLEAR,
+        "a script for a program that isn't installed is said to run, where `env` looks for it",
+        "start_failure.py",
+        (("or shutil.which(program):", "or True:"),),
+        ("test_check.py::test_a_script_whose_program_env_does_not_find_is_told",),
+    ),
+    Mutation(
+        CLEAR,
         "an ext4 without a journal counts as one that power cuts were tried on",
         "file_system.py",
         (('any(option.startswith("data=") for option in options)', "True"),),

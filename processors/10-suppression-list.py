@@ -23,7 +23,7 @@ row, path = dict(os.environ), os.environ.get("SUPPRESSION_DB", "")
 if row["SPOOLER_TYPE"].lower() not in REASONS or row["SPOOLER_TEST"] != "0":
     sys.exit(0)
 try:
-    body = json.load(sys.stdin.buffer)
+    body = json.load(sys.stdin.buffer, parse_int=lambda n: int(n) if len(n) < 4000 else n)  # int has a limit
     who, field = (body.get("ContactID"), body.get("OptinField")) if isinstance(body, dict) else (None, None)
     if not isinstance(who, dict) or not (row["SPOOLER_CONTACT"] or any(who.values())):
         print("give up: the body names no contact", file=sys.stderr)

@@ -210,6 +210,8 @@ def _script(subject: str, path: Path, ignored: str, user: User) -> Finding:
         return Finding(Verdict.WRONG, subject, text)
     if failure := start_failure.foresee(path):
         return Finding(Verdict.WRONG, subject, failure)
+    if doubt := start_failure.doubt(path):
+        return Finding(Verdict.NOTICE, subject, doubt)
     return Finding(Verdict.RIGHT, subject, f"{path}: runs")
 
 

@@ -330,6 +330,8 @@ def _webhook(name: str, table: _WebhookTable, file: _File, place: config_errors.
     signed = table.signature == "required"
     if signed and not table.public_keys:
         raise place.error(at, 'public_keys is missing (to accept unsigned requests, say signature = "none")')
+    if table.processors == "":  # which is not "no scripts"; without the key the general folder counts
+        raise place.error((*at, "processors"), "names no folder")
     processing = _merge(file.processor, table)
     if processing.timeout <= 0:
         raise place.error((*at, "timeout"), "must be longer than nothing")

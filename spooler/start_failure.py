@@ -1,11 +1,12 @@
 """Why a script couldn't be started, in plain words, and as a shell would say it.
 
-Does not promise: to foresee everything; what `env` doesn't find, only a start shows.
+Does not promise: to foresee everything; the service's PATH may be another one than that of who asks.
 """
 
 import contextlib
 import errno
 import os
+import shutil
 from pathlib import Path
 
 from spooler.outcome import CANNOT_EXECUTE, NOT_FOUND
@@ -47,6 +48,20 @@ def foresee(script: Path) -> str:
     else:
         number = errno.ENOEXEC if b"\0" not in beginning else 0  # a program may be for whatever is installed
     return why_not_started(script, OSError(number, ""))[1] if number else ""
+
+
+def doubt(script: Path) -> str:
+    """Return, in a line, what the first line's `env` doesn't find on the PATH of who asks; empty if it does."""
+    path, *argument = _first_line(script).removeprefix("#!").split(maxsplit=1)[:2] or [""]
+    if not argument or Path(path).name != "env":
+        return ""
+    # The kernel hands on all that follows as one argument; only `-S` makes words of it.
+    program = argument[0].strip()
+    if program.startswith("-S"):
+        program = next(iter(program[2:].split()), "")
+    if program.startswith("-") or "=" in program or not program or shutil.which(program):
+        return ""
+    return f"{script}: env finds no program `{program}` on this PATH: install it, or mend the #! line"
 
 
 def _first_line(script: Path) -> str:

@@ -539,6 +539,34 @@ MUTATIONS = (
     ),
     Mutation(
         CLEAR,
+        "a command stops half way where nothing takes what it says",
+        "cli/telling.py",
+        (("    except OSError as error:", "    except KeyError as error:"),),
+        ("test_reader_gone.py::test_on_a_full_disk_all_is_done_though_nothing_can_be_said_of_it",),
+    ),
+    Mutation(
+        CLEAR,
+        "on the narrowest of terminals numbers are left out",
+        "cli/overview.py",
+        (("            console.width = max(console.width, _wide(block, console))\n", ""),),
+        ("test_cli_status.py::test_no_number_and_no_heading_is_broken_however_narrow_the_terminal[30]",),
+    ),
+    Mutation(
+        CLEAR,
+        "of what can't be read `retry --all` says that nothing is there",
+        "cli/retry.py",
+        (("if unreadable.status is Exit.OK:", "if True:"),),
+        ("test_cli_retry.py::test_of_a_folder_that_cannot_be_read_it_is_not_said_that_nothing_is_there",),
+    ),
+    Mutation(
+        CLEAR,
+        "a script for a program that isn't installed is said to run, where `env` looks for it",
+        "start_failure.py",
+        (("or shutil.which(program):", "or True:"),),
+        ("test_check.py::test_a_script_whose_program_env_does_not_find_is_told",),
+    ),
+    Mutation(
+        CLEAR,
         "an ext4 without a journal counts as one that power cuts were tried on",
         "file_system.py",
         (('any(option.startswith("data=") for option in options)', "True"),),
@@ -2369,6 +2397,13 @@ MUTATIONS = (
         "config.py",
         (("        if not _VARIABLE.fullmatch(name):\n", "        if False:\n"),),
         ("test_config.py::test_what_can_be_no_variable_s_name_is_refused",),
+    ),
+    Mutation(
+        CLEAR,
+        "a webhook's folder of scripts that is empty text means the general one",
+        "config.py",
+        (('if table.processors == "":', "if False:"),),
+        ("test_config.py::test_a_mistake_in_a_webhook_is_told_with_its_name",),
     ),
     Mutation(
         CLEAR,

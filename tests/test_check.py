@@ -87,6 +87,30 @@ def test_a_script_that_can_never_be_started_is_wrong(path: Path) -> None:
     assert all(f"{name}: runs" in right for name in ("10-runs", "70-program", "80-relative"))
 
 
+def test_a_script_whose_program_env_does_not_find_is_told(path: Path) -> None:
+    folder = path.parent / "processors"
+    lines = {
+        "20-gone": ("#!/usr/bin/env no-such-php", "no-such-php"),
+        "30-words": ("#! /usr/bin/env  sh -eu", "sh -eu"),
+        "40-split": ("#!/usr/bin/env -S no-such-php -q", "no-such-php"),
+        "50-found": ("#!/usr/bin/env sh", ""),
+        "60-split": ("#!/usr/bin/env -S sh -eu", ""),
+        "70-option": ("#!/usr/bin/env -i no-such-php", ""),
+        "80-setting": ("#!/usr/bin/env -S A=1 no-such-php", ""),
+        "90-bare": ("#!/usr/bin/env", ""),
+        "95-nothing": ("#!", ""),
+    }
+    for name, (line, _program) in lines.items():
+        write_script(folder, name, "").write_text(f"{line}\n")
+    findings = look(path)
+    notice, right = texts(findings, Verdict.NOTICE), texts(findings, Verdict.RIGHT)
+    for name, (_line, program) in lines.items():
+        told = (
+            f"{folder / name}: env finds no program `{program}` on this PATH: install it, or mend the #! line"
+        )
+        assert (told in notice, f"{name}: runs" in right) == (bool(program), not program)
+
+
 def test_a_script_that_cannot_be_looked_at_is_wrong(path: Path) -> None:
     folder = path.parent / "processors"
     (folder / "10-runs").unlink()

@@ -230,6 +230,17 @@ def test_where_one_after_another_fails_alike_it_stops_and_says_what_to_do(open_t
     assert spooler(config, "retry", "--all", "--yes").out == "50 notifications back in incoming/\n"
 
 
+def test_of_a_folder_that_cannot_be_read_it_is_not_said_that_nothing_is_there(
+    config: Path, spool: PersonsSpool
+) -> None:
+    folder = spool.folder(State.FAILED)
+    folder.rmdir()
+    folder.symlink_to(folder.name)  # a circle, which stops root as well
+    ended = spooler(config, "retry", "--all", "--yes")
+    assert (ended.status, ended.out) == (1, "")
+    assert ended.err == f"spooler: {folder}: can't be read: Too many levels of symbolic links\n"
+
+
 def test_who_stops_reading_does_not_stop_the_rest(config: Path, spool: PersonsSpool) -> None:
     for number in range(3):
         put(spool, State.FAILED, f"abc-{number}")

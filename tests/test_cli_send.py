@@ -204,7 +204,6 @@ def _certificate(key: RSAPrivateKey) -> bytes:
         (("http://h", "--rate", "0"), "a number above 0"),
         (("http://h", "--speed", "nan"), "a number above 0"),
         (("http://h", "--count", "0"), "x>=1"),
-        (("http://h", "--key", "no-such-file"), "'no-such-file' does not exist"),
         (("http://h", "--type", "a\nb"), "can't be printed"),
     ],
 )
@@ -228,6 +227,34 @@ def test_a_key_that_is_none_is_named(tmp_path: Path) -> None:
     assert done.returncode == 78
     assert "private.pem" in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("no-such-file", "No such file or directory"),
+        (".", "Is a directory"),
+        # Not "does not exist": whoever may not enter a folder can't know.
+        ("x" * 300, "File name too long"),
+    ],
+)
+def test_a_body_that_cannot_be_read_is_told_with_the_reason(
+    key_file: Path, tmp_path: Path, name: str, why: str
+) -> None:
+    done = send("http://h", "--key", key_file, "--body", tmp_path / name)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"spooler: {tmp_path / name}: the body can't be read: {why}\n"
+
+
+def test_a_key_that_cannot_be_read_is_told_with_the_reason(tmp_path: Path) -> None:
+    for name, why in (
+        ("no", "doesn't exist: there is no such key file"),
+        (".", "can't be read: Is a directory"),
+    ):
+        done = send("http://h", "--key", tmp_path / name)
+        assert (done.returncode, done.stderr) == (78, f"spooler: {tmp_path / name}: {why}\n")
+    done = send("http://h", "--key", tmp_path / ("x" * 300))
+    assert done.stderr == f"spooler: {tmp_path / ('x' * 300)}: can't be read: File name too long\n"
 
 
 def test_a_file_goes_out_as_it_is_and_not_as_a_type_or_a_test(key_file: Path) -> None:

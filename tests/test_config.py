@@ -274,6 +274,7 @@ def test_a_mistake_is_told_with_line_key_and_remedy(tmp_path: Path, text: str, s
             "line 6: webhook.crm.ordering: invalid enum value 'x'; it is one of contact, none",
         ),
         ("workers = 3", "line 6: webhook.crm.workers: unknown key"),
+        ("processors = ''", "line 6: webhook.crm.processors: names no folder"),
         ("public_keys = 'a.pem'", "line 6: webhook.crm.public_keys: expected a list, got a text in quotes"),
         (
             "client_certificates = ['beef']",

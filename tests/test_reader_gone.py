@@ -53,6 +53,25 @@ def test_all_webhooks_are_held_back_and_let_go_all_the_same(config: Path, comman
     assert [spool.paused for spool in spools] == [command == "pause"] * 2
 
 
+@pytest.mark.parametrize("errors", [False, True])
+def test_on_a_full_disk_all_is_done_though_nothing_can_be_said_of_it(config: Path, *, errors: bool) -> None:
+    spools = [make_spool(config, webhook) for webhook in ("crm", "erp")]
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(
+            [sys.executable, "-m", "spooler", "pause", "--config", str(config)],
+            stdout=full,
+            stderr=full if errors else subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert ended.returncode == 0
+    assert [spool.paused for spool in spools] == [True, True]
+    if not errors:
+        said = "spooler: standard output can't be written, and is left out: No space left on device\n"
+        assert ended.stderr == said
+
+
 def test_what_cannot_be_moved_and_what_is_told_of_it_stops_nothing(config: Path) -> None:
     spool = make_spool(config)
     put(spool, State.FAILED, "a", age=9).with_suffix(".log").mkdir()

@@ -248,6 +248,17 @@ def test_half_a_surrogate_pair_is_no_reason_to_give_up(script: Path, spooler: Sp
 
 
 @each_database_script
+def test_a_number_of_thousands_of_digits_is_no_reason_to_give_up(script: Path, spooler: Spooler) -> None:
+    digits = "9" * 5000
+    body = f'{{"ContactID": {{"idContact": 550013, "x": {digits}}}, "y": -{digits}}}'.encode()
+    assert Notification.read(body).problem == ""  # so spooler runs the scripts for it
+    assert spooler.run(script, body).status == DONE
+    if script == SUPPRESSION:
+        ((kept,),) = spooler.rows("SELECT contact_id FROM suppression")
+        assert json.loads(str(kept)) == {"idContact": 550013, "x": digits}
+
+
+@each_database_script
 @pytest.mark.parametrize("why", ["no such folder", "no database", "disk full"])
 def test_a_database_that_cannot_be_written_is_tried_again_later(
     script: Path, why: str, spooler: Spooler

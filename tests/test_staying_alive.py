@@ -366,6 +366,17 @@ def test_the_example_in_bash_stays_alive(site: Site) -> None:
     assert [(run["exit"], run["output"]) for run in runs(site)] == [(0, "")] * 5
 
 
+@pytest.mark.parametrize(("archive", "status"), [("archive", 0), ("missing", 75)])
+def test_the_example_in_bash_ends_with_its_status_at_the_shell(site: Site, archive: str, status: int) -> None:
+    text = PROCESSORS.partition("<!-- bash -->\n```bash\n")[2].partition("```")[0]
+    (site.root / "archive").mkdir()
+    (site.root / "body.json").write_text("{}")
+    given = {"SPOOLER_FILE": f"{site.root}/body.json", "SPOOLER_ID": "1", "ARCHIVE": f"{site.root}/{archive}"}
+    environment = {"PATH": os.environ["PATH"]} | given
+    ended = subprocess.run([site.script(text)], env=environment, capture_output=True, check=False, timeout=60)
+    assert ended.returncode == status
+
+
 @pytest.mark.skipif(not shutil.which("dash"), reason="needs dash")
 def test_dash_cannot_tell_a_status_and_the_attempt_has_failed(site: Site) -> None:
     site.script(f'#!{shutil.which("dash")}\necho 0 >&"$SPOOLER_FD"\nexit 0')

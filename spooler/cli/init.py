@@ -10,7 +10,9 @@ from spooler.config import FILE_NAME
 
 
 @click.command(name="init")
-@click.argument("directory", type=click.Path(path_type=Path, file_okay=False), default=Path())
+@click.argument(
+    "directory", metavar="[DIR]", type=click.Path(path_type=Path, file_okay=False), default=Path()
+)
 def command(directory: Path) -> int:
     """Write a commented spooler.toml, the folders and an example script into DIR (here by default).
 

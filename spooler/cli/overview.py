@@ -29,12 +29,15 @@ def show(webhooks: list[WebhookStatus], disk: Mapping[str, Any]) -> None:
     if not console.is_terminal:
         console.width = _WIDTH
     table = _table(webhooks)
-    if Measurement.get(console, console.options.update(max_width=_ANY_WIDTH), table).maximum <= console.width:
+    if _wide(table, console) <= console.width:
         console.print(table)
     else:
         for one in webhooks:
             console.print(Text(one.webhook, "bold"))
-            console.print(_block(one))
+            block = _block(one)
+            # The narrowest of terminals break lines; rich would leave numbers out.
+            console.width = max(console.width, _wide(block, console))
+            console.print(block)
     for one in webhooks:
         if one.held:
             console.print(
@@ -44,6 +47,10 @@ def show(webhooks: list[WebhookStatus], disk: Mapping[str, Any]) -> None:
     free = f"disk: {format_size(disk['free_bytes'])}{inodes} free; min_free is "
     style = "bold red" if disk["shortage"] else ""
     console.print(Text(free + format_size(disk["min_free_bytes"]), style), soft_wrap=True)
+
+
+def _wide(table: Table, console: Screen) -> int:
+    return Measurement.get(console, console.options.update(max_width=_ANY_WIDTH), table).maximum
 
 
 def _table(webhooks: list[WebhookStatus]) -> Table:

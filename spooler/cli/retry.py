@@ -56,7 +56,7 @@ def command(
     \b
     Examples:
       spooler retry 7c1f4a52
-      spooler retry --all --type contact_optout --since 2h
+      spooler retry --all --type contact_optout --since 1d
       spooler list failed --json | jq -r .id | spooler retry - --yes
     """
     if bool(ids) == all_:
@@ -88,7 +88,8 @@ def _retry_all(spools: list[PersonsSpool], state: State, wanted: Filter, *, yes:
 
     total = sum(1 for _place in places())
     if not total:
-        say(f"nothing of that kind is in {state}/")
+        if unreadable.status is Exit.OK:  # else nobody knows
+            say(f"nothing of that kind is in {state}/")
         return unreadable.status
     if not asking.is_meant(_text(total, state), yes=yes, dry_run=dry_run, ask=total > 1):
         return unreadable.status

@@ -57,7 +57,7 @@ def _types(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]
 @click.option(
     "--key",
     required=True,
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=click.Path(path_type=Path),
     metavar="FILE",
     help="Private key (PEM) to sign with; `spooler keygen` makes one.",
 )
@@ -80,7 +80,7 @@ def _types(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]
 @click.option(
     "--body",
     "body_file",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=click.Path(path_type=Path),
     metavar="FILE",
     help="Send exactly these bytes; with --count the same bytes again and again, which are repeats to the "
     "receiver.",
@@ -156,7 +156,7 @@ def _same(body_file: Path, count: int) -> Batch:
     try:
         body = body_file.read_bytes()
     except OSError as error:
-        raise click.ClickException(f"{body_file} can't be read: {error.strerror}") from None
+        raise click.ClickException(f"{body_file}: the body can't be read: {error.strerror}") from None
     seen = Notification.read(body)
     return [Outgoing(seen.id, seen.type, body)] * count
 

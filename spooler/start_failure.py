@@ -51,7 +51,7 @@ def foresee(script: Path) -> str:
 
 
 def doubt(script: Path) -> str:
-    """Return, in a line, what the first line's `env` doesn't find on the PATH of who asks; empty if it does."""
+    """Return, in a line, what the first line's `env` doesn't find on the caller's PATH; empty if it does."""
     path, *argument = _first_line(script).removeprefix("#!").split(maxsplit=1)[:2] or [""]
     if not argument or Path(path).name != "env":
         return ""

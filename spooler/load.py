@@ -7,9 +7,11 @@ Does not promise: to cost nothing; it takes its share of the same machine.
 
 import asyncio
 import itertools
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
@@ -57,12 +59,25 @@ def run(
     answered with 200.
     """
 
+    ended = threading.Event()
+
     def next_one(request: bytes) -> bytes:
+        if ended.is_set():
+            raise SpoolerError("nobody waits for the answers any more")
         if before_each:
             before_each()
         return request
 
-    return asyncio.run(_run((host, port), map(next_one, itertools.cycle(made)), at_once, seconds))
+    def work() -> Latencies:
+        return asyncio.run(_run((host, port), map(next_one, itertools.cycle(made)), at_once, seconds))
+
+    # RACE: a signal's handler runs in the main thread, in the middle of whatever that does. What it raises
+    # there, an event loop may swallow; a wait doesn't.
+    with ThreadPoolExecutor(1) as pool:
+        try:
+            return pool.submit(work).result()
+        finally:
+            ended.set()
 
 
 async def _run(address: tuple[str, int], made: Iterator[bytes], at_once: int, seconds: float) -> Latencies:

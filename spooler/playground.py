@@ -42,8 +42,7 @@ def ended_by_signals() -> Iterator[None]:
         for one in before:
             signal.signal(one, signal.SIG_IGN)  # a shell and a terminal send it one after the other
         received.append(number)
-        interrupt = signal.getsignal(signal.SIGINT)  # the event loop has one of its own
-        (interrupt if callable(interrupt) else signal.default_int_handler)(signal.SIGINT, frame)
+        signal.default_int_handler(signal.SIGINT, frame)
 
     ends = [one for one in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(one) is not signal.SIG_IGN]
     before = {one: signal.signal(one, end) for one in ends}

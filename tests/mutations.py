@@ -1018,6 +1018,13 @@ MUTATIONS = (
         ("test_hostile_requests.py::test_a_mail_is_one_mail_with_its_own_headers_whatever_it_tells",),
     ),
     Mutation(
+        PROMPT,
+        "a signal's handler runs inside the event loop of the load",
+        "load.py",
+        (("            return pool.submit(work).result()\n", "            return work()\n"),),
+        ("test_load.py::test_a_signal_ends_it_by_what_its_handler_raises_and_never_inside_the_event_loop",),
+    ),
+    Mutation(
         CLEAR,
         "nobody is told of a disk that can't be written",
         "alert_facts.py",

@@ -2,6 +2,8 @@
 
 import itertools
 import json
+import os
+import signal
 import socket
 import threading
 from itertools import islice
@@ -60,6 +62,20 @@ def test_what_is_called_before_each_request_ends_it() -> None:
     with ScriptedReceiver() as receiver, pytest.raises(RuntimeError, match="enough"):
         load.run(receiver.server.server_port, made(), 1, 60, before_each=fail_from_the_third_on)
     assert len(receiver.received) == 2
+
+
+def test_a_signal_ends_it_by_what_its_handler_raises_and_never_inside_the_event_loop() -> None:
+    threads = set()
+
+    def look() -> None:
+        threads.add(threading.current_thread())
+        if len(receiver.received) == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with ScriptedReceiver() as receiver, pytest.raises(KeyboardInterrupt):
+        load.run(receiver.server.server_port, made(), 1, 60, before_each=look)
+    assert threading.main_thread() not in threads
+    assert not any(thread.is_alive() for thread in threads)
 
 
 def test_nobody_there_and_an_early_end_are_errors_in_one_line() -> None:
